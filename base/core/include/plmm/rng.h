@@ -1,8 +1,10 @@
-/* plmm/rng.h -- the seeded generator of simulations, model initialisation and sampling: xoshiro256**
- * (Blackman and Vigna, "Scrambled linear pseudorandom number generators", 2018), seeded by SplitMix64.
+/* plmm/rng.h -- the seeded generator of simulations, model initialisation and sampling:
+ * xoshiro256** (Blackman and Vigna, "Scrambled linear pseudorandom number generators", 2018),
+ * seeded by SplitMix64.
  *
- * NOT for keys, masks or noise: those come from the system through crypto/. The struct is plain, may be
- * copied, and belongs to one thread at a time; equal states give equal streams on every machine.
+ * NOT for keys, masks or noise: those come from the system through crypto/. The struct is plain,
+ * may be copied, and belongs to one thread at a time; equal states give equal streams on every
+ * machine.
  */
 #ifndef PLMM_RNG_H
 #define PLMM_RNG_H
