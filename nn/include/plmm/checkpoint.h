@@ -1,0 +1,43 @@
+/* plmm/checkpoint.h -- a model with its tokenizer, from and to disk.
+ *
+ * Reads a Hugging Face directory (config.json, model.safetensors or its shards, tokenizer.json) of
+ * LlamaForCausalLM, MistralForCausalLM or Qwen2ForCausalLM, and the `.bin` files of llama2.c (the
+ * legacy one, version 1, and the quantised version 2) with a `tokenizer.bin` beside them. What a
+ * config.json asks for and this program does not compute (rope_scaling, sliding windows, other
+ * activations) is refused by its name instead of giving other numbers. Writes Hugging Face
+ * directories.
+ *
+ * llama2.c turns neighbouring pairs of q and k, Hugging Face turns the two halves: rows are
+ * permuted on reading, so that all models in memory follow Hugging Face.
+ */
+#ifndef PLMM_CHECKPOINT_H
+#define PLMM_CHECKPOINT_H
+
+#include "plmm/model.h"
+#include "plmm/safetensors.h"
+#include "plmm/tokenizer.h"
+
+/* Reads and seals the model at path: a directory, or a llama2.c file. tokenizer may be NULL;
+ * otherwise it gets the tokenizer of the directory (of a file: the one of its directory,
+ * `tokenizer.json`, `tokenizer.bin` or a single `tok*.bin`), or NULL if there is none. The ids bos,
+ * eos of the config are taken from config.json, else from the tokenizer. PLMM_ERR_NOTFOUND,
+ * _FORMAT, _UNSUPPORTED (named field), _CONFIG, _IO, _NOMEM; PLMM_ERR_FORMAT also when the
+ * tokenizer has more tokens than the model has rows. */
+plmm_status plmm_checkpoint_load(const char *path, plmm_model **model, plmm_tokenizer **tokenizer,
+                                 plmm_error *err) PLMM_NODISCARD;
+
+/* Writes a Hugging Face directory: config.json, generation_config.json, model.safetensors, and with
+ * a tokenizer (may be NULL) its file and tokenizer_config.json. dir is made if it does not exist;
+ * each file is replaced atomically, model.safetensors last. */
+plmm_status plmm_checkpoint_save(const char *dir, const plmm_model *model, plmm_dtype dtype,
+                                 const plmm_tokenizer *tokenizer, plmm_error *err) PLMM_NODISCARD;
+
+/* config.json alone: the model's shape. name is for messages. */
+plmm_status plmm_checkpoint_parse_config(const char *json, size_t len, const char *name,
+                                         plmm_model_config *cfg, plmm_error *err) PLMM_NODISCARD;
+
+/* A llama2.c file in memory -> an unsealed model. */
+plmm_status plmm_checkpoint_parse_llama2c(const uint8_t *bytes, size_t len, const char *name,
+                                          plmm_model **model, plmm_error *err) PLMM_NODISCARD;
+
+#endif
