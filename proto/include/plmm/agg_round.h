@@ -1,0 +1,209 @@
+/* plmm/agg_round.h -- the aggregator's side of one round of secure aggregation, sans-IO.
+ *
+ * As plmm/client_round.h: events in, actions out; no clock, socket, file or random source.
+ *
+ *   NEW ─START─▶ GATHER ──▶ ADVERTISE ──▶ SHARE ──▶ CONFIRM ──▶ COLLECT ──▶ AGREE ──▶ REVEAL
+ *                check-ins   R0 keys       R1 boxes   R1 acks     R2 vectors   R3 MACs   R4 shares
+ *                                                                                          │
+ *                               DONE ◀─PUBLISHED── PUBLISH ◀─UNMASKED── UNMASK ◀───────────┘
+ *
+ * A phase ends when everyone it waits for has answered, or at its deadline with enough of them;
+ * with too few the round is ABORTED with a reason that says how many of how many. Whoever misses a
+ * phase is out of the round from there on, and no message of theirs can hold it up.
+ *
+ * Safety the tests check from the actions alone: all SURVIVORS frames of a round carry one set; no
+ * input is added after the first of them; nothing of one device is asked for both shares.
+ *
+ * ---- The driver's duties ----
+ *  Events are PLMM_AGG_EV_*, actions PLMM_AGG_DO_*.
+ *  1. Obey the actions of a step in their order, also when the step returned PLMM_ERR_STALE (the
+ *     answer to a repeated message is the repeated answer). Borrowed pointers live until the next
+ * step.
+ *  2. PERSIST: append the record to the journal and make it durable, then step with PERSISTED and
+ * the same seq (a later one covers the earlier). Records may be grouped; sends wait for them.
+ *  3. ADD_INPUT: plmm_agg_round_add the payload into the sum (length + 1 lanes of uint32, zero at
+ * the beginning), and store the payload under `device` in the same transaction as the PERSIST that
+ *     follows it. In a replay the payload is NULL: take the stored one.
+ *  4. SEND: for each to[0..to_n) send the frame that plmm_agg_round_render makes for msg and that
+ *     device. If `same` is set it is the same octets for all. Losing one is harmless.
+ *  5. UNMASK: call plmm_agg_round_unmask with the sum (on any thread, but not while the machine is
+ *     stepped), then step with UNMASKED and what it gave.
+ *  6. FINISH: the sum is the survivors' exact sum: merge it and publish the new version, then step
+ * with PUBLISHED and the hash of its manifest. ABORT: forget the sum.
+ *  7. Keep the machine until the next round begins, so that late devices get their result. Its
+ * journal and the stored vectors may go once the version is published (or the round aborted).
+ *  8. After a crash: plmm_agg_round_new with the same config, a sum of zeros, plmm_agg_round_replay
+ * for each record in order, obeying its actions (ADD_INPUT only), then RESUME.
+ *
+ * Statuses of a step:
+ *   PLMM_OK          actions, perhaps none
+ *   PLMM_ERR_STALE   late, duplicate, other round: normal; may carry a repeated answer
+ *   PLMM_ERR_WIRE, PLMM_ERR_AUTH   not a frame, or not of whom it claims: close the connection
+ *   PLMM_ERR_PEER    the device (whose signature is good) violated the protocol: it is out of the
+ * round if it is on the roster; close its connection PLMM_ERR_FULL, PLMM_ERR_NOMEM, PLMM_ERR_STATE
+ * ours A step that fails leaves the machine as it was, but for a PEER's being out.
+ *
+ * Memory: about 300 octets a check-in and 420 a device, (88 + 16 + 36) k n octets after the roster
+ * closed, and one sum in the driver; vectors are added as they come.
+ */
+#ifndef PLMM_AGG_ROUND_H
+#define PLMM_AGG_ROUND_H
+
+#include "plmm/wire.h"
+
+typedef struct plmm_agg_round plmm_agg_round;
+
+typedef enum plmm_agg_phase {
+    PLMM_AGG_NEW,
+    PLMM_AGG_GATHER,
+    PLMM_AGG_ADVERTISE,
+    PLMM_AGG_SHARE,
+    PLMM_AGG_CONFIRM,
+    PLMM_AGG_COLLECT,
+    PLMM_AGG_AGREE,
+    PLMM_AGG_REVEAL,
+    PLMM_AGG_UNMASK,
+    PLMM_AGG_PUBLISH,
+    PLMM_AGG_DONE,
+    PLMM_AGG_ABORTED,
+    PLMM_AGG_PHASES
+} plmm_agg_phase;
+
+const char *plmm_agg_phase_str(plmm_agg_phase p);
+
+typedef struct plmm_agg_config {
+    plmm_round_params params; /* beacon is drawn from the seed of START: leave it zero */
+    plmm_sign_sk key;         /* SECRET: the aggregator's identity */
+    plmm_sign_pk registrar;
+    uint32_t checkins_max; /* places in the waiting room, cohort..PLMM_CHECKINS_MAX */
+    uint32_t over_ppm;     /* over-provisioning: cohort * (1 + over) devices are invited */
+    uint32_t roster_min;   /* fewest devices to go on with after R0, n_min..cohort */
+    uint32_t gather_ms;    /* how long to wait for check-ins, at most */
+    uint32_t phase_ms;     /* for R0, R1, R3, R4 */
+    uint32_t train_ms;     /* for R2: training, masking and upload */
+} plmm_agg_config;
+
+typedef enum plmm_agg_event_type {
+    PLMM_AGG_EV_START,     /* seed, now_ms */
+    PLMM_AGG_EV_FRAME,     /* bytes, len, now_ms */
+    PLMM_AGG_EV_TICK,      /* now_ms */
+    PLMM_AGG_EV_PERSISTED, /* seq, now_ms */
+    PLMM_AGG_EV_LINK, /* device, now_ms: it is connected again: it gets the last message again */
+    PLMM_AGG_EV_UNMASKED,  /* unmasked, now_ms */
+    PLMM_AGG_EV_PUBLISHED, /* model, now_ms */
+    PLMM_AGG_EV_CANCEL,    /* now_ms: end the round (a local failure) */
+    PLMM_AGG_EV_RESUME     /* now_ms: all records were replayed */
+} plmm_agg_event_type;
+
+/* What plmm_agg_round_unmask found. */
+typedef struct plmm_agg_unmasked {
+    bool ok;         /* the sum is exact */
+    uint64_t device; /* else: whose secret could not be put together */
+    uint32_t liars;  /* devices that revealed a share that is not on the polynomial */
+    char text[160];  /* sentence, if not ok */
+} plmm_agg_unmasked;
+
+typedef struct plmm_agg_event {
+    plmm_agg_event_type type;
+    uint64_t now_ms; /* never decreases between RESUMEs */
+    plmm_seed
+        seed; /* START: fresh from plmm_seed_system; chooses the cohort and makes the beacon */
+    const uint8_t *bytes;
+    size_t len;
+    uint64_t seq;
+    uint64_t device;
+    plmm_hash model;
+    plmm_agg_unmasked unmasked;
+} plmm_agg_event;
+
+typedef enum plmm_agg_action_type {
+    PLMM_AGG_DO_SEND,      /* msg, to, to_n, same */
+    PLMM_AGG_DO_PERSIST,   /* seq, bytes, len: the record */
+    PLMM_AGG_DO_ADD_INPUT, /* device, bytes, len: the payload (NULL in a replay) */
+    PLMM_AGG_DO_UNMASK,
+    PLMM_AGG_DO_FINISH, /* n devices in the sum */
+    PLMM_AGG_DO_ABORT   /* reason, text */
+} plmm_agg_action_type;
+
+typedef struct plmm_agg_action {
+    plmm_agg_action_type type;
+    plmm_message msg;
+    const uint64_t *to;
+    uint32_t to_n;
+    bool same;
+    uint64_t seq;
+    uint64_t device;
+    const uint8_t *bytes;
+    size_t len;
+    uint32_t n;
+    plmm_abort reason;
+    const char *text;
+} plmm_agg_action;
+
+enum { PLMM_AGG_ACTIONS_MAX = 6 };
+
+typedef struct plmm_agg_actions {
+    uint32_t n;
+    plmm_agg_action v[PLMM_AGG_ACTIONS_MAX];
+} plmm_agg_actions;
+
+/* Numbers for a status page; see plmm_agg_round_status. */
+typedef struct plmm_agg_status {
+    plmm_agg_phase phase;
+    uint64_t round;
+    uint32_t attempt;
+    uint32_t checked_in, invited, roster, k, t;
+    uint32_t shared, trained; /* went on to training; vectors received */
+    uint32_t agreed, revealed, liars;
+    uint32_t expelled; /* devices that violated the protocol */
+    uint64_t deadline_ms;
+} plmm_agg_status;
+
+/* A new machine; copies *config. PLMM_ERR_RANGE, naming the field, if the parameters are impossible
+ * or no graph protects a roster of `cohort` devices; PLMM_ERR_NOMEM. */
+PLMM_NODISCARD plmm_status plmm_agg_round_new(plmm_agg_round **m, const plmm_agg_config *config,
+                                              plmm_error *err);
+void plmm_agg_round_free(plmm_agg_round *m); /* wipes; NULL is fine */
+
+/* Advances by one event; overwrites *out. O(1) but where a phase ends: O(n k). */
+PLMM_NODISCARD plmm_status plmm_agg_round_step(plmm_agg_round *m, const plmm_agg_event *event,
+                                               plmm_agg_actions *out, plmm_error *err);
+
+/* Replays one journal record; *out has at most an ADD_INPUT with bytes NULL. PLMM_ERR_FORMAT if
+ * this machine could not have written it here. */
+PLMM_NODISCARD plmm_status plmm_agg_round_replay(plmm_agg_round *m, const uint8_t *record,
+                                                 size_t len, plmm_agg_actions *out,
+                                                 plmm_error *err);
+
+uint64_t plmm_agg_round_deadline(const plmm_agg_round *m); /* when to TICK; UINT64_MAX if never */
+void plmm_agg_round_status(const plmm_agg_round *m, plmm_agg_status *out);
+const plmm_round_params *plmm_agg_round_params(const plmm_agg_round *m);
+
+/* ids[0..*n) = the devices whose vectors are in the sum, increasing: of UNMASK and later. The
+ * caller gives room for params->cohort. */
+void plmm_agg_round_survivors(const plmm_agg_round *m, uint64_t *ids, uint32_t *n);
+
+/* Largest frame that plmm_agg_round_render can make now. */
+size_t plmm_agg_round_frame_max(const plmm_agg_round *m);
+
+/* The frame for one receiver of a SEND of the last step, to out[0..*len). Pure: the same octets
+ * each time. PLMM_ERR_RANGE if cap is less than it needs, PLMM_ERR_STATE if there is no such
+ * message now. */
+PLMM_NODISCARD plmm_status plmm_agg_round_render(const plmm_agg_round *m, plmm_message msg,
+                                                 uint64_t to, uint8_t *out, size_t cap, size_t *len,
+                                                 plmm_error *err);
+
+/* The data plane of ADD_INPUT: sum += payload, lanes mod 2^b; sum has length + 1 lanes.
+ * PLMM_ERR_WIRE if the payload is not a vector of the session (the machine has checked it: only a
+ * damaged store). */
+PLMM_NODISCARD plmm_status plmm_agg_round_add(const plmm_agg_round *m, uint32_t *sum,
+                                              const uint8_t *payload, size_t len, plmm_error *err);
+
+/* The data plane of UNMASK: puts the secrets together from the revealed shares, checks each against
+ * its commitment or public key and the spare shares against the polynomial, and takes the masks out
+ * of the sum. *out says how it went; sum is unspecified if not ok. Each secret is wiped after its
+ * use. PLMM_ERR_NOMEM. Does not change the machine; not while it is stepped. */
+PLMM_NODISCARD plmm_status plmm_agg_round_unmask(const plmm_agg_round *m, uint32_t *sum,
+                                                 plmm_agg_unmasked *out, plmm_error *err);
+
+#endif
