@@ -1,0 +1,54 @@
+#include "kernels.h"
+
+#include "plmm/model.h"
+
+#if defined(__x86_64__)
+#define HAVE_X86 1
+#else
+#define HAVE_X86 0
+#endif
+
+#if HAVE_X86
+static bool has_avx2(void)
+{
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+
+static bool has_avx512(void)
+{
+    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
+}
+#endif
+
+const plmm__kernels *plmm__kernels_best(void)
+{
+#if HAVE_X86
+    if (has_avx512()) {
+        return &plmm__kernels_avx512;
+    }
+    if (has_avx2()) {
+        return &plmm__kernels_avx2;
+    }
+#endif
+    return &plmm__kernels_baseline;
+}
+
+const plmm__kernels *const *plmm__kernels_all(size_t *count)
+{
+#if HAVE_X86
+    static const plmm__kernels *const all[] = {&plmm__kernels_avx512, &plmm__kernels_avx2,
+                                               &plmm__kernels_baseline, &plmm__kernels_ref};
+    size_t skip = has_avx512() ? 0 : has_avx2() ? 1 : 2;
+#else
+    static const plmm__kernels *const all[] = {&plmm__kernels_baseline, &plmm__kernels_ref};
+    size_t skip = 0;
+#endif
+    *count = sizeof all / sizeof all[0] - skip;
+    return all + skip;
+}
+
+const char *plmm_nn_isa(void)
+{
+    return plmm__kernels_best()->name;
+}

@@ -1,0 +1,4 @@
+#define KERNELS_TABLE plmm__kernels_avx512
+#define KERNELS_NAME  "avx512"
+#define KERNELS_LANES 16
+#include "kernels_impl.h"

@@ -1,0 +1,304 @@
+#include "plmm/model.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "nn_internal.h"
+#include "plmm/alloc.h"
+#include "plmm/rng.h"
+
+/* ---- shape ---- */
+
+static plmm_status check_range(const char *name, uint32_t v, uint32_t min, uint32_t max,
+                               plmm_error *err)
+{
+    if (v < min || v > max) {
+        return plmm_fail(err, PLMM_ERR_CONFIG, "cannot use the model: %s is %u, must be %u..%u",
+                         name, v, min, max);
+    }
+    return PLMM_OK;
+}
+
+static plmm_status check_token(const char *name, int32_t id, uint32_t vocab, plmm_error *err)
+{
+    if (id < -1 || id >= (int64_t)vocab) {
+        return plmm_fail(err, PLMM_ERR_CONFIG,
+                         "cannot use the model: %s is %d, must be -1 (none) or below vocab (%u)",
+                         name, id, vocab);
+    }
+    return PLMM_OK;
+}
+
+plmm_status plmm_model_config_check(const plmm_model_config *c, plmm_error *err)
+{
+    PLMM_TRY(check_range("dim", c->dim, 1, 65536, err));
+    PLMM_TRY(check_range("layers", c->layers, 1, 1024, err));
+    PLMM_TRY(check_range("heads", c->heads, 1, 4096, err));
+    PLMM_TRY(check_range("kv_heads", c->kv_heads, 1, c->heads, err));
+    PLMM_TRY(check_range("head_dim", c->head_dim, 2, 1024, err));
+    PLMM_TRY(check_range("hidden", c->hidden, 1, 1048576, err));
+    PLMM_TRY(check_range("vocab", c->vocab, 1, 1048576, err));
+    PLMM_TRY(check_range("context", c->context, 1, 1048576, err));
+    if (c->heads % c->kv_heads != 0) {
+        return plmm_fail(err, PLMM_ERR_CONFIG,
+                         "cannot use the model: heads (%u) is not a multiple of kv_heads (%u)",
+                         c->heads, c->kv_heads);
+    }
+    if (c->head_dim % 2 != 0) {
+        return plmm_fail(err, PLMM_ERR_CONFIG, "cannot use the model: head_dim (%u) is odd",
+                         c->head_dim);
+    }
+    if (!(c->rope_theta > 0 && isfinite(c->rope_theta))) {
+        return plmm_fail(err, PLMM_ERR_CONFIG,
+                         "cannot use the model: rope_theta is %g, must be positive",
+                         (double)c->rope_theta);
+    }
+    if (!(c->norm_eps >= 0 && c->norm_eps < 1)) {
+        return plmm_fail(err, PLMM_ERR_CONFIG,
+                         "cannot use the model: norm_eps is %g, must be in [0, 1)",
+                         (double)c->norm_eps);
+    }
+    PLMM_TRY(check_token("bos", c->bos, c->vocab, err));
+    PLMM_TRY(check_token("eos", c->eos, c->vocab, err));
+    return check_token("pad", c->pad, c->vocab, err);
+}
+
+bool plmm__same_shape(const plmm_model_config *a, const plmm_model_config *b)
+{
+    return a->dim == b->dim && a->layers == b->layers && a->heads == b->heads &&
+           a->kv_heads == b->kv_heads && a->head_dim == b->head_dim && a->hidden == b->hidden &&
+           a->vocab == b->vocab && a->context == b->context && a->tied == b->tied &&
+           a->qkv_bias == b->qkv_bias;
+}
+
+/* ---- layout ---- */
+
+/* Appends a view; names are bounded by the fixed strings below and 10 digits. */
+static size_t add_view(plmm_model *m, const char *name, size_t rows, size_t cols)
+{
+    plmm_view *v = &m->views[m->views_count++];
+    (void)snprintf(v->name, sizeof v->name, "%s", name);
+    v->offset = m->count;
+    v->rows = rows;
+    v->cols = cols;
+    m->count += rows * cols;
+    return v->offset;
+}
+
+static size_t add_layer_view(plmm_model *m, uint32_t l, const char *part, size_t rows, size_t cols)
+{
+    char name[112];
+    (void)snprintf(name, sizeof name, "model.layers.%u.%s", l, part);
+    return add_view(m, name, rows, cols);
+}
+
+static void add_layer(plmm_model *m, uint32_t l)
+{
+    const plmm_model_config *c = &m->cfg;
+    plmm__layer *y = &m->layers[l];
+    size_t d = c->dim, q = plmm__q_dim(c), kv = plmm__kv_dim(c), h = c->hidden;
+    y->norm1 = add_layer_view(m, l, "input_layernorm.weight", 1, d);
+    y->qkv = add_layer_view(m, l, "self_attn.q_proj.weight", q, d);
+    (void)add_layer_view(m, l, "self_attn.k_proj.weight", kv, d);
+    (void)add_layer_view(m, l, "self_attn.v_proj.weight", kv, d);
+    if (c->qkv_bias) {
+        y->bias = add_layer_view(m, l, "self_attn.q_proj.bias", 1, q);
+        (void)add_layer_view(m, l, "self_attn.k_proj.bias", 1, kv);
+        (void)add_layer_view(m, l, "self_attn.v_proj.bias", 1, kv);
+    }
+    y->o = add_layer_view(m, l, "self_attn.o_proj.weight", d, q);
+    y->norm2 = add_layer_view(m, l, "post_attention_layernorm.weight", 1, d);
+    y->gate_up = add_layer_view(m, l, "mlp.gate_proj.weight", h, d);
+    (void)add_layer_view(m, l, "mlp.up_proj.weight", h, d);
+    y->down = add_layer_view(m, l, "mlp.down_proj.weight", d, h);
+}
+
+static void add_all(plmm_model *m)
+{
+    const plmm_model_config *c = &m->cfg;
+    m->embed = add_view(m, "model.embed_tokens.weight", c->vocab, c->dim);
+    for (uint32_t l = 0; l < c->layers; l++) {
+        add_layer(m, l);
+    }
+    m->norm = add_view(m, "model.norm.weight", 1, c->dim);
+    m->head = c->tied ? m->embed : add_view(m, "lm_head.weight", c->vocab, c->dim);
+}
+
+plmm_status plmm_model_new(const plmm_model_config *cfg, plmm_model **out, plmm_error *err)
+{
+    PLMM_TRY(plmm_model_config_check(cfg, err));
+    plmm_model *m = plmm_alloc(1, sizeof *m);
+    if (m == NULL) {
+        return plmm_fail(err, PLMM_ERR_NOMEM, "cannot make a model: out of memory");
+    }
+    m->cfg = *cfg;
+    m->views = plmm_alloc(3 + 12 * (size_t)cfg->layers, sizeof *m->views);
+    m->layers = plmm_alloc(cfg->layers, sizeof *m->layers);
+    if (m->views != NULL && m->layers != NULL) {
+        add_all(m);
+        m->params = plmm_alloc(m->count, sizeof *m->params);
+    }
+    if (m->params == NULL) {
+        size_t mib = m->count * sizeof *m->params >> 20;
+        plmm_model_free(m);
+        return plmm_fail(err, PLMM_ERR_NOMEM,
+                         "cannot make a model: no memory for %zu MiB of weights", mib);
+    }
+    *out = m;
+    return PLMM_OK;
+}
+
+void plmm_model_free(plmm_model *m)
+{
+    if (m != NULL) {
+        plmm_free(m->rope_sin);
+        plmm_free(m->rope_cos);
+        plmm_free(m->packed);
+        plmm_free(m->params);
+        plmm_free(m->layers);
+        plmm_free(m->views);
+        plmm_free(m);
+    }
+}
+
+/* ---- weights ---- */
+
+static bool ends_with(const char *s, const char *tail)
+{
+    size_t n = strlen(s), k = strlen(tail);
+    return n >= k && strcmp(s + n - k, tail) == 0;
+}
+
+void plmm_model_init_random(plmm_model *m, uint64_t seed)
+{
+    plmm_rng r;
+    double residual = 0.02 / sqrt(2.0 * m->cfg.layers);
+    for (size_t i = 0; i < m->views_count; i++) {
+        const plmm_view *v = &m->views[i];
+        float *w = m->params + v->offset;
+        plmm_rng_init(&r, seed, i);
+        bool norm = ends_with(v->name, "norm.weight"), bias = ends_with(v->name, ".bias");
+        bool writer = ends_with(v->name, "o_proj.weight") || ends_with(v->name, "down_proj.weight");
+        for (size_t j = 0; j < v->rows * v->cols; j++) {
+            w[j] = norm   ? 1.0f
+                   : bias ? 0.0f
+                          : (float)(plmm_rng_normal(&r) * (writer ? residual : 0.02));
+        }
+    }
+    m->sealed = false;
+}
+
+const plmm_model_config *plmm_model_cfg(const plmm_model *m)
+{
+    return &m->cfg;
+}
+
+float *plmm_model_params(plmm_model *m)
+{
+    return m->params;
+}
+
+const float *plmm_model_weights(const plmm_model *m)
+{
+    return m->params;
+}
+
+size_t plmm_model_count(const plmm_model *m)
+{
+    return m->count;
+}
+
+const plmm_view *plmm_model_views(const plmm_model *m, size_t *count)
+{
+    *count = m->views_count;
+    return m->views;
+}
+
+const plmm_view *plmm_model_find(const plmm_model *m, const char *name)
+{
+    for (size_t i = 0; i < m->views_count; i++) {
+        if (strcmp(m->views[i].name, name) == 0) {
+            return &m->views[i];
+        }
+    }
+    return NULL;
+}
+
+/* ---- sealing ---- */
+
+/* Angles as Transformers computes them: the frequency and the product are rounded to float32. */
+static void fill_rope(plmm_model *m)
+{
+    size_t half = m->cfg.head_dim / 2;
+    for (size_t j = 0; j < half; j++) {
+        double power = pow((double)m->cfg.rope_theta, 2.0 * (double)j / m->cfg.head_dim);
+        float freq = (float)(1.0 / power);
+        for (size_t p = 0; p < m->cfg.context; p++) {
+            float angle = (float)p * freq;
+            m->rope_cos[p * half + j] = (float)cos((double)angle);
+            m->rope_sin[p * half + j] = (float)sin((double)angle);
+        }
+    }
+}
+
+static plmm_status make_sealed_memory(plmm_model *m, plmm_error *err)
+{
+    if (m->packed != NULL) {
+        return PLMM_OK;
+    }
+    size_t angles = (size_t)m->cfg.context * (m->cfg.head_dim / 2);
+    float *packed = plmm_alloc(m->count, sizeof *packed);
+    float *cosines = plmm_alloc(angles, sizeof *cosines),
+          *sines = plmm_alloc(angles, sizeof *sines);
+    if (packed == NULL || cosines == NULL || sines == NULL) {
+        plmm_free(packed);
+        plmm_free(cosines);
+        plmm_free(sines);
+        return plmm_fail(err, PLMM_ERR_NOMEM, "cannot seal the model: no memory for %zu MiB",
+                         m->count * sizeof *packed >> 20);
+    }
+    m->packed = packed;
+    m->rope_cos = cosines;
+    m->rope_sin = sines;
+    fill_rope(m);
+    return PLMM_OK;
+}
+
+static void pack_matrix(plmm_model *m, size_t offset, size_t out, size_t in)
+{
+    const float *w = m->params + offset;
+    for (size_t n = 0; n < out; n += PLMM__PANEL) {
+        size_t width = out - n < PLMM__PANEL ? out - n : PLMM__PANEL;
+        plmm__kernels_best()->transpose(width, in, w + n * in, in, m->packed + offset + n * in,
+                                        width);
+    }
+}
+
+plmm_status plmm_model_seal(plmm_model *m, plmm_error *err)
+{
+    const plmm_model_config *c = &m->cfg;
+    for (size_t i = 0; i < m->views_count; i++) {
+        const plmm_view *v = &m->views[i];
+        if (!plmm__kernels_best()->finite(m->params + v->offset, v->rows * v->cols)) {
+            return plmm_fail(err, PLMM_ERR_RANGE,
+                             "cannot use the model: %s holds a value that is not finite", v->name);
+        }
+    }
+    PLMM_TRY(make_sealed_memory(m, err));
+    for (uint32_t l = 0; l < c->layers; l++) {
+        const plmm__layer *y = &m->layers[l];
+        pack_matrix(m, y->qkv, plmm__qkv_dim(c), c->dim);
+        pack_matrix(m, y->o, c->dim, plmm__q_dim(c));
+        pack_matrix(m, y->gate_up, 2 * (size_t)c->hidden, c->dim);
+        pack_matrix(m, y->down, c->dim, c->hidden);
+    }
+    pack_matrix(m, m->head, c->vocab, c->dim);
+    m->sealed = true;
+    return PLMM_OK;
+}
+
+bool plmm_model_sealed(const plmm_model *m)
+{
+    return m->sealed;
+}
