@@ -3,6 +3,7 @@
 #define PLMM_NEAREST_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 /* Number of single-character insertions, deletions, substitutions and swaps of neighbours that turn
  * a into b (optimal string alignment). Only the first 63 bytes of each count. */

@@ -106,7 +106,7 @@ PLMM_NODISCARD plmm_status plmm_json_may_node(const plmm_json *object, const cha
  * recognised by its '[' as the first character. */
 typedef struct plmm_json_seq {
     const char *text;
-    size_t len, at;
+    size_t len, at, from;
     uint32_t line; /* of the value read last, from 1: for messages */
     bool array, begun, done;
     const char *source;
@@ -174,7 +174,7 @@ void plmm_json_put_text(plmm_json_writer *w, const char *s); /* NULL writes null
 void plmm_json_put_bytes(plmm_json_writer *w, const char *s, size_t len);
 void plmm_json_put_int(plmm_json_writer *w, int64_t v);
 void plmm_json_put_u64(plmm_json_writer *w, uint64_t v);
-/* The shortest decimal that reads back as the same double (or float); null for nan and infinity. */
+/* A short decimal that reads back as the same double (or float); null for nan and infinity. */
 void plmm_json_put_real(plmm_json_writer *w, double v);
 void plmm_json_put_float(plmm_json_writer *w, float v);
 void plmm_json_put_bool(plmm_json_writer *w, bool v);
@@ -182,7 +182,8 @@ void plmm_json_put_null(plmm_json_writer *w);
 /* Flushes; everything opened must be closed. The first error of the sink, or PLMM_OK. */
 PLMM_NODISCARD plmm_status plmm_json_end(plmm_json_writer *w, plmm_error *err);
 
-/* The shortest decimal that reads back as v, with '.' in every locale; v must be finite. */
+/* A decimal of at most 17 digits that reads back as v, with '.' in every locale; v must be finite.
+ */
 enum { PLMM_REAL_CHARS = 32 };
 void plmm_real_print(char out[PLMM_REAL_CHARS], double v);
 /* Reads a whole JSON number, any locale. PLMM_ERR_FORMAT if text is anything else. */
