@@ -232,7 +232,7 @@ void plmm_dh_public(plmm_dh_pk *pk, const plmm_dh_sk *sk)
 plmm_status plmm_dh_agree(plmm_key *out, const plmm_dh_sk *sk, const plmm_dh_pk *own,
                           const plmm_dh_pk *peer, const char *label, plmm_error *err)
 {
-    int order = memcmp(own->b, peer->b, sizeof own->b); /* public keys */
+    int order = sodium_compare(own->b, peer->b, sizeof own->b);
     if (order == 0) {
         return plmm_fail(err, PLMM_ERR_PEER,
                          "cannot agree on a key: the peer's public key is this party's own");

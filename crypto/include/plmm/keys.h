@@ -128,7 +128,8 @@ void plmm_dh_keypair(plmm_dh_pk *pk, plmm_dh_sk *sk, const plmm_seed *seed);
 /* pk of sk, for a party that got sk by reconstruction. */
 void plmm_dh_public(plmm_dh_pk *pk, const plmm_dh_sk *sk);
 
-/* out = plmm_kdf(X25519(sk, peer), label, smaller pk | larger pk): both sides get the same key, and
+/* out = plmm_kdf(X25519(sk, peer), label, smaller pk | larger pk), smaller as a
+ * little-endian integer: both sides get the same key, and
  * it is bound to both public keys. own must be the public key of sk (the caller keeps it: computing
  * it would double the cost); a wrong one only gives a key nobody else has. PLMM_ERR_PEER if peer
  * equals own, is of low order, or the raw secret is zero; out is untouched. */

@@ -1,0 +1,198 @@
+/* Encoding: bounds hold for any update, rounding is unbiased and tight, sums decode to the weighted
+ * mean through masks and packing, packing is a bijection at every width. */
+#include "plmm/encode.h"
+#include "plmm/rng.h"
+#include "test.h"
+
+#include <math.h>
+
+enum { D_MAX = 3000 };
+
+static float delta[D_MAX];
+static uint32_t x[D_MAX + 1], y[D_MAX + 1], z[D_MAX + 1];
+static uint8_t bytes[4 * (D_MAX + 1)], slow[4 * (D_MAX + 1)];
+
+static plmm_seed random_seed(plmm_rng *r)
+{
+    plmm_seed s;
+    for (size_t i = 0; i < sizeof s.b; i++) {
+        s.b[i] = (uint8_t)plmm_rng_u64(r);
+    }
+    return s;
+}
+
+static plmm_encoding random_encoding(plmm_rng *r)
+{
+    plmm_encoding e;
+    do {
+        e.clip = exp((double)plmm_rng_below(r, 20) - 10);
+        e.quant_bits = 2 + (uint32_t)plmm_rng_below(r, 30);
+        e.weight_max = 1 + (uint32_t)plmm_rng_below(r, 100);
+        e.n_max = 1 + (uint32_t)plmm_rng_below(r, 1000);
+        e.ring_bits = plmm_encoding_ring_bits(&e);
+    } while (e.ring_bits == 0);
+    return e;
+}
+
+static size_t random_delta(plmm_rng *r, double size)
+{
+    size_t d = (size_t)plmm_rng_below(r, D_MAX + 1);
+    for (size_t i = 0; i < d; i++) {
+        delta[i] = (float)(plmm_rng_normal(r) * size);
+    }
+    return d;
+}
+
+/* Every lane is within X and within one step of the exact value. */
+static void prop_bounds(plmm_rng *r, int step)
+{
+    plmm_encoding e = random_encoding(r);
+    size_t d = random_delta(r, e.clip * exp((double)plmm_rng_below(r, 16) - 12));
+    uint32_t w = 1 + (uint32_t)plmm_rng_below(r, e.weight_max);
+    plmm_seed seed = random_seed(r);
+    plmm_error err = {0};
+    double norm, most = (double)((UINT64_C(1) << (e.quant_bits - 1)) - 1);
+    CHECK(plmm_encode(x, &norm, &e, delta, d, w, &seed, &err) == PLMM_OK, "%s", err.msg);
+    double shrink = norm > e.clip ? e.clip / norm : 1, scale = plmm_encoding_scale(&e);
+    for (size_t i = 0; i < d; i++) {
+        double v = plmm_lane_signed(x[i], e.ring_bits);
+        double exact = (double)delta[i] * shrink * w * scale;
+        CHECK(fabs(v) <= most, "step %d: lane %zu is %g", step, i, v);
+        CHECK(fabs(v - exact) < 1 + 1e-6, "step %d: lane %zu is %g for %g", step, i, v, exact);
+        CHECK(x[i] >> (e.ring_bits - 1) >> 1 == 0, "step %d: lane %zu fits", step, i);
+    }
+    CHECK(x[d] == w, "step %d: the weight is last", step);
+}
+
+/* Mean over seeds of one lane's value: the fraction, within six standard errors. */
+static void prop_unbiased(plmm_rng *r)
+{
+    const plmm_encoding e = {
+        .clip = 1e3, .quant_bits = 20, .weight_max = 1, .n_max = 1, .ring_bits = 20};
+    enum { D = 8, ROUNDS = 20000 };
+    double sum[D] = {0}, scale = plmm_encoding_scale(&e);
+    for (size_t i = 0; i < D; i++) {
+        delta[i] = (float)(((double)i * 0.13 - 0.4) / scale);
+    }
+    for (int k = 0; k < ROUNDS; k++) {
+        plmm_seed seed = random_seed(r);
+        CHECK(plmm_encode(x, NULL, &e, delta, D, 1, &seed, NULL) == PLMM_OK, "encode");
+        for (size_t i = 0; i < D; i++) {
+            sum[i] += plmm_lane_signed(x[i], e.ring_bits);
+        }
+    }
+    for (size_t i = 0; i < D; i++) {
+        double want = (double)delta[i] * scale, f = want - floor(want);
+        double bound = 6 * sqrt(f * (1 - f) / ROUNDS) + 1e-9;
+        CHECK(fabs(sum[i] / ROUNDS - want) <= bound, "lane %zu: %g for %g", i, sum[i] / ROUNDS,
+              want);
+    }
+}
+
+/* Devices encode, mask in a ring of pairs, pack; the sum is unpacked and decoded: the weighted mean
+ * within the rounding bound, and the lanes equal the plain sum to the bit. */
+static void prop_federated_mean(plmm_rng *r, int step)
+{
+    enum { D = 200 };
+    plmm_encoding e = {.clip = 2, .quant_bits = 14, .weight_max = 30, .n_max = 20};
+    e.ring_bits = plmm_encoding_ring_bits(&e);
+    uint32_t n = 3 + (uint32_t)plmm_rng_below(r, 18);
+    double want[D] = {0}, weights = 0;
+    plmm_mask pair[21];
+    const plmm_hash context = {{(uint8_t)step}};
+    for (uint32_t i = 0; i < n; i++) {
+        plmm_seed s = random_seed(r);
+        CHECK(plmm_mask_init(&pair[i], 1, s.b, &context, PLMM_MASK_ADD, NULL) == PLMM_OK, "init");
+    }
+    memset(y, 0, sizeof y);
+    memset(z, 0, sizeof z);
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t w = 1 + (uint32_t)plmm_rng_below(r, 30);
+        plmm_seed seed = random_seed(r);
+        for (size_t j = 0; j < D; j++) {
+            delta[j] = (float)(plmm_rng_normal(r) * 0.1); /* norm near 1.4: not clipped */
+            want[j] += (double)delta[j] * w;
+        }
+        weights += w;
+        CHECK(plmm_encode(x, NULL, &e, delta, D, w, &seed, NULL) == PLMM_OK, "encode");
+        plmm_ring_add(z, x, D + 1, e.ring_bits);
+        plmm_mask two[2] = {pair[i], pair[(i + 1) % n]};
+        two[1].sign = PLMM_MASK_SUB;
+        plmm_mask_apply(x, D + 1, 0, e.ring_bits, two, 2);
+        plmm_pack(bytes, x, D + 1, e.ring_bits);
+        size_t len = plmm_packed_bytes(D + 1, e.ring_bits);
+        CHECK(plmm_unpack_add(y, D + 1, e.ring_bits, bytes, len, NULL) == PLMM_OK, "unpack");
+    }
+    CHECK(memcmp(y, z, (D + 1) * sizeof y[0]) == 0, "step %d: the sum of %u, bit for bit", step, n);
+    float mean[D];
+    uint64_t weight_sum = 0;
+    plmm_error err = {0};
+    CHECK(plmm_decode_mean(mean, &weight_sum, &e, y, D, n, &err) == PLMM_OK, "%s", err.msg);
+    CHECK((double)weight_sum == weights, "step %d: weights", step);
+    double bound = n / plmm_encoding_scale(&e) / weights + 1e-6;
+    for (size_t j = 0; j < D; j++) {
+        CHECK(fabs((double)mean[j] - want[j] / weights) <= bound, "step %d: mean %zu is %g not %g",
+              step, j, (double)mean[j], want[j] / weights);
+    }
+}
+
+/* One mask left in: what should have been a sum is refused. */
+static void prop_left_mask_is_seen(plmm_rng *r, int step)
+{
+    plmm_encoding e = {.clip = 1, .quant_bits = 10, .weight_max = 3, .n_max = 10, .ring_bits = 20};
+    plmm_mask m;
+    plmm_seed s = random_seed(r), rounding = random_seed(r);
+    float mean[50] = {0};
+    uint64_t w;
+    for (size_t j = 0; j < 50; j++) {
+        delta[j] = (float)plmm_rng_normal(r);
+    }
+    CHECK(plmm_encode(x, NULL, &e, delta, 50, 2, &rounding, NULL) == PLMM_OK, "encode");
+    CHECK(plmm_mask_init(&m, 1, s.b, &(plmm_hash){{1}}, PLMM_MASK_ADD, NULL) == PLMM_OK, "init");
+    plmm_mask_apply(x, 51, 0, e.ring_bits, &m, 1);
+    CHECK(plmm_decode_mean(mean, &w, &e, x, 50, 1, NULL) == PLMM_ERR_PEER, "step %d", step);
+}
+
+/* Pack = bit by bit; unpack is its inverse, and pack is the inverse of unpack on canonical strings.
+ */
+static void prop_packing(plmm_rng *r, int step)
+{
+    uint32_t bits = 8 + (uint32_t)plmm_rng_below(r, 25);
+    size_t n = (size_t)plmm_rng_below(r, plmm_rng_below(r, 2) == 0 ? 40 : D_MAX + 1);
+    size_t len = plmm_packed_bytes(n, bits);
+    memset(slow, 0, sizeof slow);
+    memset(bytes, 0xa5, sizeof bytes);
+    for (size_t i = 0; i < n; i++) {
+        x[i] = (uint32_t)plmm_rng_u64(r) & (UINT32_MAX >> (32 - bits));
+        y[i] = (uint32_t)plmm_rng_u64(r) & (UINT32_MAX >> (32 - bits));
+        for (size_t k = 0; k < bits; k++) {
+            size_t at = i * bits + k;
+            slow[at / 8] |= (uint8_t)((x[i] >> k & 1) << at % 8);
+        }
+    }
+    plmm_pack(bytes, x, n, bits);
+    CHECK(memcmp(bytes, slow, len) == 0, "step %d: n %zu bits %u", step, n, bits);
+    CHECK(len == sizeof bytes || bytes[len] == 0xa5, "step %d: writes no further", step);
+    memset(z, 0xa5, sizeof z);
+    CHECK(plmm_unpack(z, n, bits, bytes, len, NULL) == PLMM_OK, "step %d", step);
+    CHECK(memcmp(z, x, n * 4) == 0 && (n > D_MAX || z[n] == 0xa5a5a5a5), "step %d: back", step);
+    memcpy(z, y, sizeof z);
+    plmm_ring_add(y, x, n, bits);
+    CHECK(plmm_unpack_add(z, n, bits, bytes, len, NULL) == PLMM_OK, "step %d", step);
+    CHECK(memcmp(z, y, n * 4) == 0, "step %d: n %zu bits %u: add", step, n, bits);
+}
+
+int main(void)
+{
+    plmm_rng r;
+    plmm_rng_init(&r, plmm_test_seed(1), 0);
+    CHECK(plmm_crypto_init(NULL) == PLMM_OK, "libsodium starts");
+    for (int step = 0; step < 200; step++) {
+        prop_bounds(&r, step);
+        prop_federated_mean(&r, step);
+        prop_left_mask_is_seen(&r, step);
+        prop_packing(&r, step);
+    }
+    prop_unbiased(&r);
+    return plmm_test_end();
+}

@@ -1,0 +1,242 @@
+/* Sharing: any t shares give the secret back, false shares are seen, t - 1 shares fit every secret,
+ * shares add up. The field arithmetic is checked against 64-bit division through Lagrange sums done
+ * here. */
+#include "plmm/rng.h"
+#include "plmm/shamir.h"
+#include "test.h"
+
+enum { N_MAX = 40 };
+
+static plmm_shamir_basis basis;
+static const uint64_t p = PLMM_SHAMIR_PRIME;
+
+static void random_bytes(plmm_rng *r, uint8_t *q, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        q[i] = (uint8_t)plmm_rng_u64(r);
+    }
+}
+
+static uint64_t power(uint64_t a, uint64_t e)
+{
+    uint64_t r = 1;
+    for (; e > 0; e >>= 1) {
+        r = (e & 1) != 0 ? r * a % p : r;
+        a = a * a % p;
+    }
+    return r;
+}
+
+/* Value at x of the polynomial of degree < m through m shares' limb, by the textbook. */
+static uint64_t lagrange(const plmm_share *s, size_t m, size_t limb, uint64_t x)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < m; i++) {
+        uint64_t num = s[i].y[limb], den = 1;
+        for (size_t j = 0; j < m; j++) {
+            if (j != i) {
+                num = num * ((x + p - s[j].x) % p) % p;
+                den = den * ((s[i].x + p - s[j].x) % p) % p;
+            }
+        }
+        sum = (sum + num * power(den, p - 2)) % p;
+    }
+    return sum;
+}
+
+static void shuffle(plmm_rng *r, plmm_share *s, size_t n)
+{
+    for (size_t i = n; i > 1; i--) {
+        size_t j = (size_t)plmm_rng_below(r, i);
+        plmm_share t = s[i - 1];
+        s[i - 1] = s[j];
+        s[j] = t;
+    }
+}
+
+static plmm_status combine(uint8_t out[32], const plmm_share *s, size_t m, uint32_t t)
+{
+    uint32_t xs[N_MAX];
+    for (size_t i = 0; i < m; i++) {
+        xs[i] = s[i].x;
+    }
+    PLMM_TRY(plmm_shamir_basis_init(&basis, xs, m, t, NULL));
+    return plmm_shamir_combine(out, &basis, s, NULL);
+}
+
+/* A random sharing; returns n, fills t. Points are 1..n or anything. */
+static size_t deal(plmm_rng *r, plmm_share *s, uint32_t *t, uint8_t secret[32])
+{
+    size_t n = 1 + (size_t)plmm_rng_below(r, N_MAX);
+    uint32_t xs[N_MAX];
+    plmm_seed seed;
+    *t = 1 + (uint32_t)plmm_rng_below(r, n);
+    bool own_points = plmm_rng_below(r, 2) == 0;
+    uint32_t base = 1 + (uint32_t)plmm_rng_below(r, p - 1 - 50 * N_MAX);
+    for (size_t i = 0; i < n; i++) {
+        base += 1 + (uint32_t)plmm_rng_below(r, 49);
+        xs[i] = base;
+    }
+    random_bytes(r, seed.b, sizeof seed.b);
+    random_bytes(r, secret, 32);
+    plmm_status rc = plmm_shamir_split(s, n, *t, own_points ? xs : NULL, secret, &seed, NULL);
+    CHECK(rc == PLMM_OK, "split");
+    return n;
+}
+
+static void prop_any_t_reconstruct(plmm_rng *r, int step)
+{
+    plmm_share s[N_MAX];
+    uint8_t secret[32], got[32] = {0};
+    uint32_t t;
+    size_t n = deal(r, s, &t, secret);
+    shuffle(r, s, n);
+    size_t m = t + (size_t)plmm_rng_below(r, n - t + 1);
+    CHECK(combine(got, s, m, t) == PLMM_OK, "step %d: m %zu t %u n %zu", step, m, t, n);
+    CHECK(memcmp(got, secret, 32) == 0, "step %d: the secret comes back", step);
+    for (size_t limb = 0; limb < PLMM_SHAMIR_LIMBS; limb += 4) { /* an independent opinion */
+        uint64_t want = 0;
+        for (size_t bit = 0; bit < 31 && 31 * limb + bit < 256; bit++) {
+            size_t at = 31 * limb + bit;
+            want |= (uint64_t)(secret[at / 8] >> at % 8 & 1) << bit;
+        }
+        uint64_t at_zero = lagrange(s, t, limb, 0);
+        CHECK(at_zero == want, "step %d: limb %zu by division", step, limb);
+    }
+}
+
+static void prop_false_shares_are_seen(plmm_rng *r, int step)
+{
+    plmm_share s[N_MAX];
+    uint8_t secret[32], got[32];
+    uint32_t t;
+    size_t n = deal(r, s, &t, secret);
+    if (n == t) {
+        return;
+    }
+    size_t liars = 1 + (size_t)plmm_rng_below(r, n - t), limb = (size_t)plmm_rng_below(r, 9);
+    for (size_t i = 0; i < liars; i++) { /* at most n - t: fewer than the code's distance */
+        uint32_t *y = &s[i].y[limb];
+        *y = (uint32_t)((*y + 1 + plmm_rng_below(r, p - 1)) % p);
+    }
+    shuffle(r, s, n);
+    CHECK(combine(got, s, n, t) == PLMM_ERR_PEER, "step %d: %zu liars of %zu, t %u", step, liars, n,
+          t);
+}
+
+/* Given any t - 1 shares, every value of the secret is still possible: the polynomial through them
+ * and (0, guess) has degree below t, so the shares are as likely under one secret as under another.
+ */
+static void prop_below_t_fits_anything(plmm_rng *r, int step)
+{
+    plmm_share s[N_MAX], guess;
+    uint8_t secret[32], got[32];
+    uint32_t t;
+    size_t n = deal(r, s, &t, secret);
+    if (t < 2) {
+        return;
+    }
+    shuffle(r, s, n);
+    plmm_share have[N_MAX];
+    memcpy(have, s, (t - 1) * sizeof s[0]);
+    guess.x = 0;
+    for (size_t l = 0; l < PLMM_SHAMIR_LIMBS; l++) {
+        guess.y[l] = (uint32_t)plmm_rng_below(r, l == 8 ? 256 : UINT32_C(1) << 31);
+    }
+    /* Invent a t-th share that makes the guess true. */
+    have[t - 1] = guess;
+    plmm_share made = {.x = s[t - 1].x};
+    for (size_t l = 0; l < PLMM_SHAMIR_LIMBS; l++) {
+        made.y[l] = (uint32_t)lagrange(have, t, l, made.x);
+    }
+    have[t - 1] = made;
+    CHECK(combine(got, have, t, t) == PLMM_OK, "step %d", step);
+    CHECK((got[0] & 0x7f) == (guess.y[0] & 0x7f) && got[31] == guess.y[8], "step %d: the guess",
+          step);
+}
+
+/* Shares of two secrets add up to shares of the sum of limbs. */
+static void prop_linear(plmm_rng *r, int step)
+{
+    enum { N = 9, T = 4 };
+    plmm_share a[N], b[N];
+    uint8_t sa[32], sb[32], got[32];
+    plmm_seed seed;
+    random_bytes(r, sa, 32);
+    random_bytes(r, sb, 32);
+    for (size_t i = 0; i < 32; i++) { /* one bit a limb at most: no carry between limbs */
+        sa[i] &= i % 4 == 0 ? 1 : 0;
+        sb[i] &= i % 4 == 1 ? 1 : 0;
+    }
+    random_bytes(r, seed.b, 32);
+    CHECK(plmm_shamir_split(a, N, T, NULL, sa, &seed, NULL) == PLMM_OK, "a");
+    seed.b[0] ^= 1;
+    CHECK(plmm_shamir_split(b, N, T, NULL, sb, &seed, NULL) == PLMM_OK, "b");
+    for (size_t i = 0; i < N; i++) {
+        for (size_t l = 0; l < PLMM_SHAMIR_LIMBS; l++) {
+            a[i].y[l] = (uint32_t)(((uint64_t)a[i].y[l] + b[i].y[l]) % p);
+        }
+    }
+    CHECK(combine(got, a, N, T) == PLMM_OK, "step %d", step);
+    for (size_t i = 0; i < 32; i++) {
+        CHECK(got[i] == (sa[i] | sb[i]), "step %d: octet %zu", step, i);
+    }
+}
+
+/* One share of a fixed secret over many seeds: its top eight bits are uniform (255 degrees of
+ * freedom). */
+static void prop_share_uniform(plmm_rng *r)
+{
+    enum { ROUNDS = 4000 };
+    uint32_t hist[256] = {0};
+    const uint8_t secret[32] = {0};
+    for (int i = 0; i < ROUNDS; i++) {
+        plmm_share s[2];
+        plmm_seed seed;
+        random_bytes(r, seed.b, 32);
+        CHECK(plmm_shamir_split(s, 2, 2, NULL, secret, &seed, NULL) == PLMM_OK, "split");
+        for (size_t l = 0; l < PLMM_SHAMIR_LIMBS; l++) {
+            hist[(uint64_t)s[1].y[l] * 256 / p]++;
+        }
+    }
+    double chi = 0, mean = ROUNDS * PLMM_SHAMIR_LIMBS / 256.0;
+    for (size_t i = 0; i < 256; i++) {
+        chi += (hist[i] - mean) * (hist[i] - mean) / mean;
+    }
+    CHECK(chi < 436 && chi > 74, "chi-square %g", chi);
+}
+
+/* The largest sharing there is, at the largest points. */
+static void prop_largest(plmm_rng *r)
+{
+    static plmm_share s[PLMM_SHAMIR_SHARES_MAX];
+    static uint32_t xs[PLMM_SHAMIR_SHARES_MAX];
+    uint8_t secret[32], got[32];
+    plmm_seed seed;
+    random_bytes(r, secret, 32);
+    random_bytes(r, seed.b, 32);
+    for (size_t i = 0; i < COUNT(xs); i++) {
+        xs[i] = PLMM_SHAMIR_PRIME - 1 - (uint32_t)i;
+    }
+    uint32_t t = PLMM_SHAMIR_SHARES_MAX - 3;
+    CHECK(plmm_shamir_split(s, COUNT(xs), t, xs, secret, &seed, NULL) == PLMM_OK, "split");
+    CHECK(plmm_shamir_basis_init(&basis, xs, COUNT(xs), t, NULL) == PLMM_OK, "basis");
+    CHECK(plmm_shamir_combine(got, &basis, s, NULL) == PLMM_OK, "combine");
+    CHECK(memcmp(got, secret, 32) == 0, "the secret comes back");
+}
+
+int main(void)
+{
+    plmm_rng r;
+    plmm_rng_init(&r, plmm_test_seed(1), 0);
+    CHECK(plmm_crypto_init(NULL) == PLMM_OK, "libsodium starts");
+    for (int step = 0; step < 400; step++) {
+        prop_any_t_reconstruct(&r, step);
+        prop_false_shares_are_seen(&r, step);
+        prop_below_t_fits_anything(&r, step);
+        prop_linear(&r, step);
+    }
+    prop_share_uniform(&r);
+    prop_largest(&r);
+    return plmm_test_end();
+}
