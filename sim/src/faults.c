@@ -22,7 +22,9 @@ static double lognormal(plmm_rng *r, double median, double sigma)
 
 plmm_fault_params plmm_fault_params_default(void)
 {
-    return (plmm_fault_params){.restart_ms = 5000,
+    return (plmm_fault_params){.drop_n = PLMM_STEPS,
+                               .crash_n = PLMM_STEPS,
+                               .restart_ms = 5000,
                                .resend_ms = 1000,
                                .delay_ms = 50,
                                .speed = 2000,
@@ -35,9 +37,9 @@ plmm_device_traits plmm_device_draw(const plmm_fault_params *p, uint64_t seed, u
 {
     plmm_rng r = stream(seed, OF_DEVICE, device);
     plmm_device_traits t;
-    t.tokens_per_s = lognormal(&r, (double)p->speed, (double)p->speed_sigma);
-    t.up_kbps = lognormal(&r, (double)p->up_kbps, (double)p->link_sigma);
-    t.down_kbps = lognormal(&r, (double)p->down_kbps, (double)p->link_sigma);
+    t.tokens_per_s = lognormal(&r, p->speed, p->speed_sigma);
+    t.up_kbps = lognormal(&r, p->up_kbps, p->link_sigma);
+    t.down_kbps = lognormal(&r, p->down_kbps, p->link_sigma);
     return t;
 }
 
@@ -50,10 +52,10 @@ plmm_round_fate plmm_fate_draw(const plmm_fault_params *p, uint64_t seed, uint32
     for (int i = 0; i < PLMM_STEPS; i++) {
         double drop = plmm_rng_double(&r);
         double crash = plmm_rng_double(&r);
-        if (f.drop_step < 0 && drop < (double)p->drop[i]) {
+        if (f.drop_step < 0 && drop < p->drop[i]) {
             f.drop_step = i;
         }
-        if (f.drop_step < 0 && f.crash_step < 0 && crash < (double)p->crash[i]) {
+        if (f.drop_step < 0 && f.crash_step < 0 && crash < p->crash[i]) {
             f.crash_step = i;
         }
     }
@@ -64,7 +66,7 @@ int plmm_aggregator_fate_draw(const plmm_fault_params *p, uint64_t seed, uint64_
 {
     plmm_rng r = stream(seed, OF_AGGREGATOR, round_id);
     int step = (int)plmm_rng_below(&r, PLMM_STEPS);
-    return plmm_rng_double(&r) < (double)p->aggregator_crash ? step : -1;
+    return plmm_rng_double(&r) < p->aggregator_crash ? step : -1;
 }
 
 plmm_delivery plmm_delivery_draw(const plmm_fault_params *p, uint64_t seed, uint64_t frame_id,
@@ -73,15 +75,15 @@ plmm_delivery plmm_delivery_draw(const plmm_fault_params *p, uint64_t seed, uint
     plmm_rng r = stream(seed, OF_FRAME, frame_id);
     double transfer = (double)bytes * 8.0 / kbps; /* bytes * 8 bit / (kbit/s) = ms */
     plmm_delivery d = {.copies = 1};
-    while (d.lost < LOST_MAX && plmm_rng_double(&r) < (double)p->lose) {
+    while (d.lost < LOST_MAX && plmm_rng_double(&r) < p->lose) {
         d.lost++;
     }
-    double once = lognormal(&r, p->delay_ms, (double)p->delay_sigma) + transfer;
-    if (plmm_rng_double(&r) < (double)p->reorder) {
+    double once = lognormal(&r, p->delay_ms, p->delay_sigma) + transfer;
+    if (plmm_rng_double(&r) < p->reorder) {
         once += 4.0 * p->delay_ms * (1.0 + plmm_rng_double(&r));
     }
     d.after_ms[0] = (uint64_t)(once + 0.5) + (uint64_t)d.lost * p->resend_ms;
-    if (plmm_rng_double(&r) < (double)p->duplicate) {
+    if (plmm_rng_double(&r) < p->duplicate) {
         d.copies = 2;
         d.after_ms[1] = d.after_ms[0] + (uint64_t)(lognormal(&r, p->delay_ms, 0.5) + 0.5);
     }

@@ -13,20 +13,22 @@
 enum { PLMM_STEPS = 5 };
 
 typedef struct plmm_fault_params {
-    float drop[PLMM_STEPS]; /* a device leaves the round for good before it answers step i, 0..1 */
-    float
-        crash[PLMM_STEPS]; /* it crashes after persisting its answer to step i and restarts, 0..1 */
-    float aggregator_crash; /* the aggregator crashes once in a round and restarts, 0..1 */
-    uint32_t restart_ms;    /* a crashed party is back after this many virtual milliseconds */
-    float lose, duplicate;  /* of a frame, 0..1; a lost frame is resent after resend_ms */
-    float reorder;          /* a frame is held back long enough for later ones to pass it, 0..1 */
+    double drop[PLMM_STEPS]; /* a device leaves the round for good before it answers step i, 0..1 */
+    uint32_t drop_n;         /* PLMM_STEPS; here for the configuration table */
+    double
+        crash[PLMM_STEPS]; /* it crashes when its answer to step i is ready, and restarts, 0..1 */
+    uint32_t crash_n;
+    double aggregator_crash; /* the aggregator crashes once in a round and restarts, 0..1 */
+    uint32_t restart_ms;     /* a crashed party is back after this many virtual milliseconds */
+    double lose, duplicate;  /* of a frame, 0..1; a lost one is sent again after resend_ms */
+    double reorder;          /* a frame is held back so long that later ones pass it, 0..1 */
     uint32_t resend_ms;
-    uint32_t delay_ms;        /* median one-way delay of a frame */
-    float delay_sigma;        /* of its logarithm: 0 = always the median */
-    float speed;              /* median tokens a second that a device trains */
-    float speed_sigma;        /* of its logarithm, over devices */
-    float up_kbps, down_kbps; /* median link rates, kilobit a second */
-    float link_sigma;
+    uint32_t delay_ms;         /* median one-way delay of a frame */
+    double delay_sigma;        /* of its logarithm: 0 = always the median */
+    double speed;              /* median tokens a second that a device trains */
+    double speed_sigma;        /* of its logarithm, over devices */
+    double up_kbps, down_kbps; /* median link rates, kilobit a second */
+    double link_sigma;
     uint32_t checkin_ms; /* devices check in uniformly within this time */
 } plmm_fault_params;
 
