@@ -214,7 +214,8 @@ plmm_status plmm_run_write_db(const plmm_run *run, const char *path, plmm_error 
         rc = plmm_path_rename(temp, path, err);
     }
     if (rc != PLMM_OK) {
-        (void)plmm_path_remove(temp, NULL);
+        plmm_status removed = plmm_path_remove(temp, NULL);
+        (void)removed; /* the first error is the one to tell */
     }
     return rc;
 }
