@@ -210,7 +210,8 @@ static plmm_status add_line(plmm_lexicons *l, const char *s, size_t n, const cha
     }
     word w;
     size_t end = 0;
-    bool whole = next_word(s + start, i - start, &end, &w) && end == i - start;
+    bool whole = word_char(s, n, start) != 0 && next_word(s + start, i - start, &end, &w) &&
+                 end == i - start;
     if (!whole || w.len == 0) {
         return plmm_fail(
             err, PLMM_ERR_CONFIG,

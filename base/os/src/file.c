@@ -316,7 +316,7 @@ plmm_status plmm_dir_list(const char *path, plmm_dir_visit visit, void *ctx, plm
 {
     names l = {0};
     plmm_status rc = read_names(path, &l, err);
-    if (l.n > 1) {
+    if (rc == PLMM_OK && l.n > 1) {
         qsort(l.v, l.n, sizeof *l.v, by_name);
     }
     for (size_t i = 0; i < l.n && rc == PLMM_OK; i++) {

@@ -1,0 +1,66 @@
+#include "plmm/merge.h"
+
+#include "plmm/alloc.h"
+
+#include <math.h>
+
+size_t plmm_merge_lanes(const plmm_adapter *a, plmm_method method, uint64_t round)
+{
+    return plmm_travel_count(a, plmm_method_factor(method, round)) + 1;
+}
+
+plmm_status plmm_merge_clear(const plmm_merge_params *p, const plmm_adapter *old, const double *sum,
+                             double weight, plmm_adapter **next, plmm_merge_stats *stats,
+                             plmm_error *err)
+{
+    plmm_factor f = plmm_method_factor(p->method, p->round);
+    plmm_adapter *a = NULL;
+    PLMM_TRY(plmm_adapter_clone(old, &a, err));
+    plmm_status rc = plmm_server_apply(&p->server, a, f, sum, weight, err);
+    if (rc == PLMM_OK) {
+        rc = plmm_method_prepare(p->method, p->round + 1, a, err);
+    }
+    if (rc != PLMM_OK) {
+        plmm_adapter_free(a);
+        return rc;
+    }
+    if (stats != NULL) {
+        double norm = 0;
+        for (size_t i = 0, n = plmm_travel_count(old, f); i < n; i++) {
+            norm += sum[i] * sum[i];
+        }
+        *stats = (plmm_merge_stats){.weight = (uint64_t)weight,
+                                    .mean_norm = sqrt(norm) / weight,
+                                    .factor = f,
+                                    .next = plmm_method_factor(p->method, p->round + 1)};
+    }
+    *next = a;
+    return PLMM_OK;
+}
+
+plmm_status plmm_merge(const plmm_merge_params *p, const plmm_encoding *e, const plmm_adapter *old,
+                       const uint32_t *x, size_t lanes, uint32_t devices, plmm_adapter **next,
+                       plmm_merge_stats *stats, plmm_error *err)
+{
+    size_t want = plmm_merge_lanes(old, p->method, p->round);
+    if (lanes != want) {
+        return plmm_fail(err, PLMM_ERR_RANGE,
+                         "the sum has %zu lanes, this adapter sends %zu in round %llu", lanes, want,
+                         (unsigned long long)p->round);
+    }
+    PLMM_TRY(plmm_encoding_check(e, err));
+    double *sum = plmm_alloc(lanes, sizeof *sum);
+    if (sum == NULL) {
+        return plmm_fail(err, PLMM_ERR_NOMEM, "cannot merge %zu lanes: out of memory", lanes);
+    }
+    uint64_t weight = 0;
+    plmm_status rc = plmm_decode_sum(sum, &weight, e, x, lanes - 1, devices, err);
+    if (rc == PLMM_OK) {
+        rc = plmm_merge_clear(p, old, sum, (double)weight, next, stats, err);
+    }
+    if (rc == PLMM_OK && stats != NULL) {
+        stats->devices = devices;
+    }
+    plmm_free(sum);
+    return rc;
+}
