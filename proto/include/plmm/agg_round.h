@@ -18,30 +18,33 @@
  *  Events are PLMM_AGG_EV_*, actions PLMM_AGG_DO_*.
  *  1. Obey the actions of a step in their order, also when the step returned PLMM_ERR_STALE (the
  *     answer to a repeated message is the repeated answer). Borrowed pointers live until the next
- * step.
+ *     step.
  *  2. PERSIST: append the record to the journal and make it durable, then step with PERSISTED and
- * the same seq (a later one covers the earlier). Records may be grouped; sends wait for them.
+ *     the same seq (a later one covers the earlier). Records may be grouped; sends wait for them.
  *  3. ADD_INPUT: plmm_agg_round_add the payload into the sum (length + 1 lanes of uint32, zero at
- * the beginning), and store the payload under `device` in the same transaction as the PERSIST that
- *     follows it. In a replay the payload is NULL: take the stored one.
+ *     the beginning), and store the payload under `device` in the same transaction as the PERSIST
+ *     that follows it. In a replay the payload is NULL: take the stored one.
  *  4. SEND: for each to[0..to_n) send the frame that plmm_agg_round_render makes for msg and that
  *     device. If `same` is set it is the same octets for all. Losing one is harmless.
  *  5. UNMASK: call plmm_agg_round_unmask with the sum (on any thread, but not while the machine is
  *     stepped), then step with UNMASKED and what it gave.
  *  6. FINISH: the sum is the survivors' exact sum: merge it and publish the new version, then step
- * with PUBLISHED and the hash of its manifest. ABORT: forget the sum.
+ *     with PUBLISHED and the hash of its manifest. ABORT: forget the sum.
  *  7. Keep the machine until the next round begins, so that late devices get their result. Its
- * journal and the stored vectors may go once the version is published (or the round aborted).
- *  8. After a crash: plmm_agg_round_new with the same config, a sum of zeros, plmm_agg_round_replay
- * for each record in order, obeying its actions (ADD_INPUT only), then RESUME.
+ *     journal and the stored vectors may go once the version is published (or the round aborted).
+ *  8. After a crash: plmm_agg_round_new with the same config, a sum of zeros, then
+ *     plmm_agg_round_replay for each record in order, obeying its actions (ADD_INPUT only), then
+ *     RESUME.
  *
  * Statuses of a step:
  *   PLMM_OK          actions, perhaps none
  *   PLMM_ERR_STALE   late, duplicate, other round: normal; may carry a repeated answer
- *   PLMM_ERR_WIRE, PLMM_ERR_AUTH   not a frame, or not of whom it claims: close the connection
+ *   PLMM_ERR_WIRE, PLMM_ERR_AUTH
+ *                    not a frame, or not of whom it claims: close the connection
  *   PLMM_ERR_PEER    the device (whose signature is good) violated the protocol: it is out of the
- * round if it is on the roster; close its connection PLMM_ERR_FULL, PLMM_ERR_NOMEM, PLMM_ERR_STATE
- * ours A step that fails leaves the machine as it was, but for a PEER's being out.
+ *                    round if it is on the roster; close its connection
+ *   PLMM_ERR_FULL, PLMM_ERR_NOMEM, PLMM_ERR_STATE   ours
+ * A step that fails leaves the machine as it was, but for a PEER's being out.
  *
  * Memory: about 300 octets a check-in and 420 a device, (88 + 16 + 36) k n octets after the roster
  * closed, and one sum in the driver; vectors are added as they come.
@@ -143,6 +146,8 @@ typedef struct plmm_agg_action {
 enum { PLMM_AGG_ACTIONS_MAX = 6 };
 
 typedef struct plmm_agg_actions {
+    uint64_t from; /* device whose signature on the frame was good, else 0: answers for it may go
+                      where the frame came from */
     uint32_t n;
     plmm_agg_action v[PLMM_AGG_ACTIONS_MAX];
 } plmm_agg_actions;

@@ -4,14 +4,13 @@
  * (an event), and does what the machine asks for (actions). client/ drives it with nng and SQLite,
  * sim/ in virtual time, tests by tables, a fuzzer by bytes.
  *
- *                 START                INVITE            ROSTER          INBOX            GO
- *   NEW ──────────────────▶ CHECKED_IN ──────▶ ADVERTISED ─────▶ SHARED ──────▶ CONFIRMED ───▶
- * TRAINING │ TRAINED RESULT           AGREED             SURVIVORS            RECEIVED MASKED     ▼
- *   DONE ◀────── REVEALED ◀────── AGREEING ◀─────────── UPLOADED(acked) ◀── UPLOADED ◀──────
- * MASKING
+ *        START            INVITE            ROSTER        INBOX           GO
+ *   NEW ──────▶ CHECKED_IN ──────▶ ADVERTISED ──────▶ SHARED ─────▶ CONFIRMED ──▶ TRAINING
+ *                                                                                    │ TRAINED
+ *         RESULT           AGREED            SURVIVORS            MASKED             ▼
+ *   DONE ◀────── REVEALED ◀────── AGREEING ◀────────── UPLOADED ◀─────── MASKING ◀───┘
  *
- *   from every state: ABORTED, on RESULT with a reason, a lie, the policy, silence, or a local
- * failure.
+ *   from every state: ABORTED, on RESULT with a reason, a lie, the policy, silence, a local failure.
  *
  * What a device will not do, whatever it is told: give both shares of anybody (claim C1), answer
  * two survivor sets (C2), answer for fewer than n_min or for a set without itself (C3), mask two
@@ -21,17 +20,16 @@
  *
  * ---- The driver's duties ----
  *  Events are PLMM_CLIENT_EV_*, actions PLMM_CLIENT_DO_*.
- *  1. Obey the actions of a step in their order. Borrowed pointers in them live until the next
- * step.
+ *  1. Obey the actions of a step in their order. Borrowed pointers live until the next step.
  *  2. PERSIST: append the record to the round's journal, make it durable (the secrets of this round
- * are in it: mode 0600), then step with PERSISTED and the same seq. PERSIST_UPLOAD: also store the
- *     vector that plmm_client_round_mask made, in the same transaction. What depends on it is only
- *     sent then.
+ *     are in it: mode 0600), then step with PERSISTED and the same seq. PERSIST_UPLOAD: also store
+ *     the vector that plmm_client_round_mask made, in the same transaction. What depends on it is
+ *     only sent then. Until PERSISTED the machine takes no other event (PLMM_ERR_STATE).
  *  3. SEND: send the frame now, to the aggregator. SEND_UPLOAD: send head, then the stored vector;
- * only those octets, ever. Losing a frame is harmless: the machine sends it again.
+ *     only those octets, ever. Losing a frame is harmless: the machine sends it again.
  *  4. TRAIN: run the local training by the parameters, then step with TRAINED (or FAILED).
  *     MASK: call plmm_client_round_mask with what came out (on any thread, but not while the
- * machine is stepped), then step with MASKED.
+ *     machine is stepped), then step with MASKED.
  *  5. FINISH and ABORT end the machine: in one transaction note (round, attempt) as the last one if
  *     round is not 0, and delete journal and vector. Then free the machine. After FINISH fetch the
  *     version named there (plmm/manifest.h).
@@ -40,13 +38,15 @@
  *     record in order, UPLOAD_LOST if the record of the upload is there but the vector is not, then
  *     RESUME. If the journal is empty, START a new one.
  *
- * A step that fails leaves the machine as it was, to the bit. Statuses of a step:
+ * A step that fails leaves the machine as it was. Statuses of a step:
  *   PLMM_OK          actions, perhaps none
  *   PLMM_ERR_STALE   late, duplicate or of another round: normal, ignore
- *   PLMM_ERR_WIRE, PLMM_ERR_AUTH, PLMM_ERR_PEER   the frame is not what the aggregator may send
- * now: drop it and count it (anybody may have injected it) PLMM_ERR_NOMEM, PLMM_ERR_STATE   local:
- * the driver's A frame that the aggregator did sign and that is a lie (or against the policy) is no
- * failure of the step: the machine aborts, with the sentence in the action.
+ *   PLMM_ERR_WIRE, PLMM_ERR_AUTH, PLMM_ERR_PEER
+ *                    the frame is not what the aggregator may send now: drop it and count it
+ *                    (anybody may have injected it)
+ *   PLMM_ERR_NOMEM, PLMM_ERR_STATE   local: the driver's
+ * A frame that the aggregator did sign and that is a lie (or against the policy) is no failure of
+ * the step: the machine aborts, with the sentence in the action.
  */
 #ifndef PLMM_CLIENT_ROUND_H
 #define PLMM_CLIENT_ROUND_H

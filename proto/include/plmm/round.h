@@ -1,10 +1,11 @@
 /* plmm/round.h -- what the parties of a round agree on, and what both machines share.
  *
  * A round is named by (expert, round, attempt). Its parameters are chosen by the aggregator, signed
- * by it, judged by every device's own policy (plmm/policy.h) and bound into the session: roster
- * root = H(roster entries)      session = H(roster root | parameters | model | beacon) Every key,
- * box, MAC and signature from R1 on is derived from or bound to the session, so devices that were
- * told different things share nothing. Numbers are integers or exactly transmitted doubles.
+ * by it, judged by every device's own policy (plmm/policy.h) and bound into the session:
+ *   roster root = H(roster entries)
+ *   session     = H(roster root | n, k, t | parameters | model | beacon)
+ * Every key, box, MAC and signature from R1 on is derived from or bound to the session, so devices
+ * that were told different things share nothing. Numbers are integers or exactly sent doubles.
  */
 #ifndef PLMM_ROUND_H
 #define PLMM_ROUND_H

@@ -75,6 +75,11 @@ PLMM_NODISCARD plmm_status plmm_frame_size(size_t *size, const uint8_t *in, plmm
 PLMM_NODISCARD plmm_status plmm_frame_decode(plmm_frame *f, const uint8_t *in, size_t len,
                                              plmm_error *err);
 
+/* The same without looking at the bulk, which may be absent or cut: for routing. Nothing in *f is
+ * known to be true; f->bulk is NULL. */
+PLMM_NODISCARD plmm_status plmm_frame_peek(plmm_frame *f, const uint8_t *in, size_t len,
+                                           plmm_error *err);
+
 /* PLMM_ERR_AUTH, naming the type and the sender, if key did not sign the frame. */
 PLMM_NODISCARD plmm_status plmm_frame_verify(const plmm_frame *f, const plmm_sign_pk *key,
                                              plmm_error *err);

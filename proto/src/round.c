@@ -1,0 +1,117 @@
+#include "plmm/round.h"
+
+#include <math.h>
+#include <string.h>
+
+plmm_encoding plmm_round_encoding(const plmm_round_params *p)
+{
+    return (plmm_encoding){.clip = p->clip,
+                           .quant_bits = p->quant_bits,
+                           .weight_max = p->weight_max,
+                           .n_max = p->cohort,
+                           .ring_bits = p->ring_bits};
+}
+
+plmm_graph_params plmm_round_graph(const plmm_round_params *p, uint32_t n)
+{
+    return (plmm_graph_params){.n = n,
+                               .gamma_ppm = p->gamma_ppm,
+                               .delta_ppm = p->delta_ppm,
+                               .sigma = p->sigma,
+                               .eta = p->eta,
+                               .trust = p->trust};
+}
+
+size_t plmm_round_payload_bytes(const plmm_round_params *p)
+{
+    return plmm_packed_bytes((size_t)p->length + 1, p->ring_bits);
+}
+
+static plmm_status counts_check(const plmm_round_params *p, plmm_error *err)
+{
+    if (p->round < 1 || p->round > INT64_MAX || p->attempt < 1) {
+        return plmm_fail(err, PLMM_ERR_RANGE, "round and attempt count from 1");
+    }
+    if (p->cohort < 3 || p->cohort > PLMM_DEVICES_MAX) {
+        return plmm_fail(err, PLMM_ERR_RANGE, "cohort is %u, must be 3..%d", p->cohort,
+                         PLMM_DEVICES_MAX);
+    }
+    if (p->n_min < 3 || p->n_min > p->cohort) {
+        return plmm_fail(err, PLMM_ERR_RANGE, "n_min is %u, must be 3..cohort (%u)", p->n_min,
+                         p->cohort);
+    }
+    if (p->gamma_ppm >= 500000 || p->delta_ppm >= 1000000 || p->sigma < 1 || p->sigma > 80 ||
+        p->eta < 1 || p->eta > 60 || p->trust < PLMM_TRUST_CURIOUS ||
+        p->trust > PLMM_TRUST_SEMI_MALICIOUS) {
+        return plmm_fail(err, PLMM_ERR_RANGE,
+                         "gamma %g must be below 0.5, delta %g below 1, sigma %u in 1..80, eta %u "
+                         "in 1..60, trust %u in 1..2",
+                         p->gamma_ppm / 1e6, p->delta_ppm / 1e6, p->sigma, p->eta, p->trust);
+    }
+    return PLMM_OK;
+}
+
+plmm_status plmm_round_params_check(const plmm_round_params *p, plmm_error *err)
+{
+    PLMM_TRY(plmm_expert_check(p->expert, err));
+    PLMM_TRY(counts_check(p, err));
+    if (plmm_stream_name(p->stream) == NULL) {
+        return plmm_fail(err, PLMM_ERR_RANGE, "mask stream %u is not in this build", p->stream);
+    }
+    if (p->length < 1 || p->length > PLMM_VECTOR_MAX) {
+        return plmm_fail(err, PLMM_ERR_RANGE, "vector length is %u, must be 1..%d", p->length,
+                         PLMM_VECTOR_MAX);
+    }
+    plmm_encoding e = plmm_round_encoding(p);
+    PLMM_TRY(plmm_encoding_check(&e, err));
+    if (p->steps < 1 || p->batch_tokens < 1 || !isfinite(p->learning_rate) ||
+        p->learning_rate <= 0.0) {
+        return plmm_fail(err, PLMM_ERR_RANGE,
+                         "steps is %u, batch_tokens %u and learning_rate %g: all must be positive",
+                         p->steps, p->batch_tokens, p->learning_rate);
+    }
+    return PLMM_OK;
+}
+
+void plmm_round_params_hash(plmm_hash *out, const plmm_round_params *p)
+{
+    plmm_transcript t;
+    plmm_transcript_init(&t, "params.1");
+    plmm_transcript_u64(&t, PLMM_PROTOCOL_VERSION);
+    plmm_transcript_str(&t, p->expert);
+    const uint64_t words[] = {p->round,     p->attempt,    p->cohort,      p->n_min,  p->gamma_ppm,
+                              p->delta_ppm, p->sigma,      p->eta,         p->trust,  p->stream,
+                              p->ring_bits, p->quant_bits, p->weight_max,  p->length, p->method,
+                              p->factor,    p->steps,      p->batch_tokens};
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+        plmm_transcript_u64(&t, words[i]);
+    }
+    plmm_transcript_f64(&t, p->clip);
+    plmm_transcript_f64(&t, p->learning_rate);
+    plmm_transcript_bytes(&t, p->names.b, sizeof p->names.b);
+    plmm_transcript_bytes(&t, p->model.b, sizeof p->model.b);
+    plmm_transcript_bytes(&t, p->beacon.b, sizeof p->beacon.b);
+    plmm_transcript_final(&t, out);
+}
+
+const char *plmm_abort_str(uint32_t reason)
+{
+    static const char *const text[] = {
+        "the round completed",
+        "too few devices checked in",
+        "too few devices advertised keys",
+        "too few devices shared their secrets",
+        "too few masked vectors arrived",
+        "too few devices agreed on who survived",
+        "too few shares were revealed to unmask the sum",
+        "this device was not selected for the round",
+        "this device was too late for a step and is out of the round",
+        "this device's policy forbids the round",
+        "the aggregator broke the protocol",
+        "this device has another version of the expert",
+        "this device lost the vector it had masked and sits the round out",
+        "a local failure",
+        "the aggregator was silent for too long",
+    };
+    return reason < sizeof text / sizeof text[0] ? text[reason] : "unknown reason";
+}
