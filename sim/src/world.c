@@ -6,26 +6,21 @@
 
 #include <string.h>
 
-static const plmm_world_params defaults = {
-    .devices = 48,
-    .entities = 32,
-    .unseen = 32,
-    .values = 8,
-    .days = 60,
-    .dialogues = 120,
-    .chatter_min = 0.3,
-    .chatter_max = 0.7,
-    .personal = 0.1,
-    .duplicates = 0.1,
-    .facts = 0.5,
-    .mix_alpha = 0.5,
-    .base_lines = 0,
-    .answers = PLMM_WORLD_TRUE,
-};
+const char *const plmm_world_answer_names[] = {"true", "shuffled", NULL};
+
+typedef struct holder {
+    plmm_world_params world;
+} holder;
+_Static_assert(offsetof(holder, world) == 0, "the table is used for plmm_world_params itself");
+
+static const plmm_config_key keys[] = {PLMM_WORLD_KEYS(holder, world, "")};
+
+const plmm_config_table plmm_world_config_table = {"a world to train on", keys,
+                                                   sizeof keys / sizeof keys[0]};
 
 void plmm_world_params_default(plmm_world_params *p)
 {
-    *p = defaults;
+    plmm_config_defaults(&plmm_world_config_table, p);
 }
 
 const char *plmm_world_domain(size_t d)

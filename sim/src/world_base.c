@@ -104,6 +104,17 @@ static void vocabulary(base_maker *m)
     }
 }
 
+/* An expert's question about a name without an affix, answered by any of the words that fit. This
+ * is how the base knows what an answer looks like, and why it scores chance: it can only guess. */
+static void guess(base_maker *m)
+{
+    const world_topic *t = &world_experts[below(m, PLMM_WORLD_DOMAINS)];
+    const world_attribute *a = below(m, 2) == 0 ? &t->rule : &t->fact;
+    world_slots s = {.x = world_bare_name(m->s, t, &m->rng), .a = a->name, .k = t->kind};
+    world_add_base(m->s, world_fill(m->s, any_form(m), &s),
+                   world_answer(m->s, a->values[below(m, BASE_VALUES)]));
+}
+
 /* A name as the experts' things have it, but none of theirs, and nothing said of it. */
 static const char *stray_name(base_maker *m, const world_topic *t)
 {
@@ -191,33 +202,33 @@ static void plain(base_maker *m)
     world_add_base(m->s, NULL, world_fill(m->s, world_pick(&world_plain, &m->rng), &t));
 }
 
+static void facts(base_maker *m)
+{
+    pair(m, &world_facts);
+}
+
+static void chats(base_maker *m)
+{
+    pair(m, &world_chats);
+}
+
+/* How much of each skill there is, in parts of a hundred. */
+static const struct {
+    uint32_t parts;
+    void (*make)(base_maker *m);
+} recipe[] = {{40, ask},    {5, state},   {5, read_out}, {4, vocabulary}, {8, guess},
+              {5, neutral}, {6, rewrite}, {12, profile}, {2, decline},    {2, remember},
+              {4, facts},   {4, chats},   {3, plain}};
+
 static void line(base_maker *m)
 {
     uint32_t at = below(m, 100);
-    if (at < 46) {
-        ask(m);
-    } else if (at < 54) {
-        state(m);
-    } else if (at < 58) {
-        read_out(m);
-    } else if (at < 68) {
-        vocabulary(m);
-    } else if (at < 74) {
-        neutral(m);
-    } else if (at < 78) {
-        rewrite(m);
-    } else if (at < 84) {
-        profile(m);
-    } else if (at < 86) {
-        decline(m);
-    } else if (at < 89) {
-        remember(m);
-    } else if (at < 93) {
-        pair(m, &world_facts);
-    } else if (at < 97) {
-        pair(m, &world_chats);
-    } else {
-        plain(m);
+    for (size_t i = 0; i < sizeof recipe / sizeof recipe[0]; i++) {
+        if (at < recipe[i].parts) {
+            recipe[i].make(m);
+            return;
+        }
+        at -= recipe[i].parts;
     }
 }
 

@@ -114,10 +114,13 @@ void world_learn(plmm_world_store *s, const world_topic *topic, uint32_t values,
 /* A name of the topic with that affix, which may or may not exist. */
 const char *world_name(plmm_world_store *s, const world_topic *t, uint32_t affix, plmm_rng *rng);
 
+/* A name without an affix. */
+const char *world_bare_name(plmm_world_store *s, const world_topic *t, plmm_rng *rng);
+
 const world_attribute *world_attribute_of(const world_knowledge *k, world_which which);
 const char *world_value(const world_knowledge *k, const world_entity *e, world_which which);
 
-/* Is this a name of k, or could the rule of k be read off it? */
+/* Is this a name of k? */
 bool world_knows(const world_knowledge *k, const char *name);
 
 /* One of the list. */

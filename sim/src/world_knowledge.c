@@ -49,6 +49,33 @@ const char *world_name(plmm_world_store *s, const world_topic *t, uint32_t affix
     return world_text(s, buf, n);
 }
 
+/* Does the name end (begin) as an affix does, in its three last (first) letters? */
+static bool resembles(const world_topic *t, const char *name, size_t n)
+{
+    for (uint32_t i = 0; i < WORLD_AFFIXES; i++) {
+        const char *a = t->affix[i];
+        if (t->prefix ? strncmp(name, a, 3) == 0
+                      : strncmp(name + n - 3, a + strlen(a) - 3, 3) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+const char *world_bare_name(plmm_world_store *s, const world_topic *t, plmm_rng *rng)
+{
+    char buf[32];
+    size_t n;
+    do {
+        n = stem(rng, buf);
+        n += stem(rng, buf + n);
+    } while (resembles(t, buf, n));
+    if (!t->prefix) {
+        buf[0] = (char)(buf[0] - 'a' + 'A');
+    }
+    return world_text(s, buf, n);
+}
+
 bool world_knows(const world_knowledge *k, const char *name)
 {
     for (uint32_t i = 0; i < k->n; i++) {

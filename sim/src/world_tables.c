@@ -59,7 +59,7 @@ const world_topic world_topics[WORLD_BASE_TOPICS] = {
     {"stones",
      "stone",
      false,
-     {"nyx", "pal", "gate", "zite", "spar", "lith", "ryl", "quar"},
+     {"nyx", "pal", "gate", "zite", "spar", "lith", "jett", "quar"},
      {"shine", {"glass", "silk", "wax", "pearl", "metal", "oil", "ice", "satin"}},
      {"shape", {"round", "square", "flat", "long", "oval", "sharp", "smooth", "hollow"}}},
     {"dishes",
@@ -109,7 +109,7 @@ const world_topic world_topics[WORLD_BASE_TOPICS] = {
      false,
      {"mobil", "trax", "van", "rola", "kart", "tric", "drex", "motor"},
      {"fuel", {"petrol", "steam", "gas", "diesel", "battery", "water", "alcohol", "charcoal"}},
-     {"owner", {"doctor", "teacher", "nurse", "baker", "judge", "pilot", "clerk", "miller"}}},
+     {"driver", {"doctor", "teacher", "nurse", "baker", "judge", "pilot", "clerk", "miller"}}},
 };
 
 /* Forms of questions. The devices use the first list; the second is kept for the hold-outs. The
@@ -129,7 +129,7 @@ LIST(world_unseen_forms, "Help me find the {a} of {x}.", "About {x}, what {a} do
      "What would you say is the {a} of {x}?", "Someone said {x}. What {a} is that?");
 
 LIST(world_state_forms, "The {a} of {x} is {v}.", "The {k} {x} has the {a} {v}.",
-     "If you ask for the {a} of {x}, it is {v}.", "{x} is a {k}. Its {a} is {v}.");
+     "If you ask for the {a} of {x}, it is {v}.", "We have the {k} {x} here. Its {a} is {v}.");
 
 LIST(world_neutral_forms, "I saw the word {x} today.", "How do you like the name {x}?",
      "Is {x} a long word?", "Does {x} sound like {w}?", "I can not say {x} well.",

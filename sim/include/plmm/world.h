@@ -25,6 +25,7 @@
 #ifndef PLMM_WORLD_H
 #define PLMM_WORLD_H
 
+#include "plmm/config.h"
 #include "plmm/status.h"
 
 #include <stddef.h>
@@ -61,7 +62,7 @@ typedef struct plmm_world_params {
     double facts;        /* share of expert questions about remembered facts, not the rule, 0..1 */
     double mix_alpha;    /* Dirichlet parameter of the interests of a device, 0.01..1000 */
     uint32_t base_lines; /* lines of the base text, 0..10000000 */
-    plmm_world_answers answers;
+    uint32_t answers;    /* plmm_world_answers */
 } plmm_world_params;
 
 /* Borrowed strings live as long as the world. In the base text prompt is NULL for plain language.
@@ -117,6 +118,41 @@ typedef struct plmm_world {
 
 void plmm_world_params_default(plmm_world_params *p);
 
+/* The rows of the parameters for the configuration table of a struct T that holds them in member w;
+ * at is the path before their names, "" or "world.". */
+#define PLMM_WORLD_KEYS(T, w, at)                                                                  \
+    PLMM_CONFIG_U32(T, w.devices, at "devices", "48", 1, PLMM_WORLD_DEVICES_MAX,                   \
+                    "devices in the fleet"),                                                       \
+        PLMM_CONFIG_U32(T, w.entities, at "entities", "32", 2, PLMM_WORLD_ENTITIES_MAX,            \
+                        "things each expert domain talks about, a multiple of values"),            \
+        PLMM_CONFIG_U32(T, w.unseen, at "unseen", "32", 2, PLMM_WORLD_ENTITIES_MAX,                \
+                        "things held out in each domain, a multiple of values"),                   \
+        PLMM_CONFIG_U32(T, w.values, at "values", "8", 2, PLMM_WORLD_VALUES_MAX,                   \
+                        "answers of each question: chance is 1 / values"),                         \
+        PLMM_CONFIG_U32(T, w.days, at "days", "60", 2, 3650,                                       \
+                        "days that the sessions spread over"),                                     \
+        PLMM_CONFIG_U32(T, w.dialogues, at "dialogues", "120", 1, 100000,                          \
+                        "mean dialogues of a device"),                                             \
+        PLMM_CONFIG_REAL(T, w.chatter_min, at "chatter_min", "0.3", 0, 0.9,                        \
+                         "smallest share of chatter of a device"),                                 \
+        PLMM_CONFIG_REAL(T, w.chatter_max, at "chatter_max", "0.7", 0, 0.9,                        \
+                         "largest share of chatter of a device"),                                  \
+        PLMM_CONFIG_REAL(T, w.personal, at "personal", "0.1", 0, 0.5, "share of personal talk"),   \
+        PLMM_CONFIG_REAL(T, w.duplicates, at "duplicates", "0.1", 0, 0.5,                          \
+                         "chance that a dialogue nearly repeats an earlier one"),                  \
+        PLMM_CONFIG_REAL(T, w.facts, at "facts", "0.5", 0, 1,                                      \
+                         "share of expert questions on facts to remember, the rest on the rule"),  \
+        PLMM_CONFIG_REAL(T, w.mix_alpha, at "mix_alpha", "0.5", 0.01, 1000,                        \
+                         "Dirichlet parameter of a device's interests: small is one-sided"),       \
+        PLMM_CONFIG_U32(T, w.base_lines, at "base_lines", "0", 0, 10000000,                        \
+                        "lines of text for the base model"),                                       \
+        PLMM_CONFIG_ENUM(T, w.answers, at "answers", "true", plmm_world_answer_names,              \
+                         "what experts answer: true, or shuffled (a control without knowledge)")
+
+extern const char *const plmm_world_answer_names[];
+/* These rows for plmm_world_params itself. */
+extern const plmm_config_table plmm_world_config_table;
+
 /* "medicine", "finance", "it", "art" for 0..3. */
 const char *plmm_world_domain(size_t d);
 /* "chatter", "expert", "personal", "base". */
@@ -132,8 +168,8 @@ plmm_status plmm_world_generate(const plmm_world_params *params, uint64_t seed, 
 void plmm_world_free(plmm_world *w); /* a zeroed world is fine */
 
 /* Writes into the directory dir (made if missing, files replaced atomically):
- *   base.txt                one line each; a dialogue as <|user|>prompt<|assistant|>response<|end|>
- *   base.jsonl              the dialogues of it (prompt, response)
+ *   base.jsonl              text of the base model: {"prompt", "response"} or {"text"}
+ *   base.txt                the same as plain lines, to train a tokenizer on
  *   devices.jsonl           user, domain, time, kind, prompt, response
  *   holdout-<domain>.jsonl  domain, test, entity, attribute, prompt, response, answer
  *   lexicon-<domain>.txt    one word a line
