@@ -1,0 +1,181 @@
+/* A batch cut into a fixed number of shards, whose gradients are summed in their order. */
+#include <string.h>
+
+#include "engine.h"
+#include "plmm/alloc.h"
+
+typedef struct shard {
+    plmm_workspace *w;
+    float *grads;
+    plmm_batch batch;
+    plmm_loss_sum sum;
+    plmm_status status;
+    plmm_error err;
+} shard;
+
+struct plmm_shards {
+    size_t count, params;
+    shard *shards;
+    const plmm_model *m; /* of the running call */
+    float scale;
+    bool gradients;
+};
+
+plmm_status plmm_shards_new(const plmm_model_config *cfg, const plmm_workspace_params *p,
+                            size_t count, plmm_shards **out, plmm_error *err)
+{
+    if (count < 1 || count > 1024) {
+        return plmm_fail(err, PLMM_ERR_RANGE, "cannot make shards: %zu asked for, must be 1..1024",
+                         count);
+    }
+    plmm_shards *s = plmm_alloc(1, sizeof *s);
+    shard *each = plmm_alloc(count, sizeof *each);
+    if (s == NULL || each == NULL) {
+        plmm_free(s);
+        plmm_free(each);
+        return plmm_fail(err, PLMM_ERR_NOMEM, "cannot make shards: out of memory");
+    }
+    s->count = count;
+    s->shards = each;
+    for (size_t i = 0; i < count; i++) {
+        plmm_status rc = plmm_workspace_new(cfg, p, &each[i].w, err);
+        if (rc != PLMM_OK) {
+            plmm_shards_free(s);
+            return rc;
+        }
+    }
+    *out = s;
+    return PLMM_OK;
+}
+
+void plmm_shards_free(plmm_shards *s)
+{
+    if (s != NULL) {
+        for (size_t i = 0; i < s->count; i++) {
+            plmm_workspace_free(s->shards[i].w);
+            plmm_free(s->shards[i].grads);
+        }
+        plmm_free(s->shards);
+        plmm_free(s);
+    }
+}
+
+/* The first gradient call makes the shards' sums; later ones allocate nothing. */
+static plmm_status make_grads(plmm_shards *s, size_t params, plmm_error *err)
+{
+    if (s->params == params) {
+        return PLMM_OK;
+    }
+    s->params = 0;
+    for (size_t i = 0; i < s->count; i++) {
+        plmm_free(s->shards[i].grads);
+        s->shards[i].grads = plmm_alloc(params, sizeof(float));
+        if (s->shards[i].grads == NULL) {
+            return plmm_fail(err, PLMM_ERR_NOMEM,
+                             "cannot compute gradients: no memory for shard %zu of %zu", i + 1,
+                             s->count);
+        }
+    }
+    s->params = params;
+    return PLMM_OK;
+}
+
+/* Shard i takes the sequences that begin in the i-th part of the tokens. */
+static void cut(plmm_shards *s, const plmm_batch *b)
+{
+    size_t at = 0, seq = 0;
+    for (size_t i = 0; i < s->count; i++) {
+        size_t end = b->count * (i + 1) / s->count, from = at, first = seq;
+        while (seq < b->seqs && (at < end || i + 1 == s->count)) {
+            at += b->lens[seq++];
+        }
+        s->shards[i].batch = (plmm_batch){.tokens = b->tokens + from,
+                                          .targets = b->targets + from,
+                                          .lens = b->lens + first,
+                                          .count = at - from,
+                                          .seqs = seq - first};
+    }
+}
+
+static void run_shard(void *arg, size_t i)
+{
+    plmm_shards *s = arg;
+    shard *x = &s->shards[i];
+    x->sum = (plmm_loss_sum){0};
+    if (s->gradients) {
+        memset(x->grads, 0, s->params * sizeof *x->grads);
+        x->status = plmm_grad_full(x->w, s->m, &x->batch, s->scale, x->grads, &x->sum, &x->err);
+    } else {
+        x->status = plmm_loss(x->w, s->m, NULL, &x->batch, &x->sum, &x->err);
+    }
+}
+
+/* Lengths must sum to count before the batch can be cut; the shards check the rest. */
+static plmm_status check_lens(const plmm_batch *b, plmm_error *err)
+{
+    size_t sum = 0;
+    for (size_t i = 0; i < b->seqs; i++) {
+        sum += b->lens[i];
+    }
+    if (sum != b->count) {
+        return plmm_fail(
+            err, PLMM_ERR_RANGE,
+            "cannot compute: the sequences' lengths sum to %zu, the batch has %zu tokens", sum,
+            b->count);
+    }
+    return PLMM_OK;
+}
+
+static plmm_status run_all(plmm_shards *s, const plmm_runner *runner, const plmm_batch *b,
+                           plmm_error *err)
+{
+    PLMM_TRY(check_lens(b, err));
+    cut(s, b);
+    if (runner != NULL) {
+        runner->run(runner->self, s->count, run_shard, s);
+    }
+    for (size_t i = 0; i < s->count; i++) {
+        if (runner == NULL) {
+            run_shard(s, i);
+        }
+        if (s->shards[i].status != PLMM_OK) {
+            return plmm_fail(err, s->shards[i].status, "%s", s->shards[i].err.msg);
+        }
+    }
+    return PLMM_OK;
+}
+
+static void add_sum(plmm_loss_sum *sum, const plmm_loss_sum *x)
+{
+    sum->nll += x->nll;
+    sum->count += x->count;
+    sum->hits += x->hits;
+}
+
+plmm_status plmm_shards_grad(plmm_shards *s, const plmm_runner *runner, const plmm_model *m,
+                             const plmm_batch *b, float scale, float *grads, plmm_loss_sum *sum,
+                             plmm_error *err)
+{
+    PLMM_TRY(make_grads(s, plmm_model_count(m), err));
+    s->m = m;
+    s->scale = scale;
+    s->gradients = true;
+    PLMM_TRY(run_all(s, runner, b, err));
+    for (size_t i = 0; i < s->count; i++) {
+        plmm__kernels_best()->add(grads, s->shards[i].grads, s->params);
+        add_sum(sum, &s->shards[i].sum);
+    }
+    return PLMM_OK;
+}
+
+plmm_status plmm_shards_loss(plmm_shards *s, const plmm_runner *runner, const plmm_model *m,
+                             const plmm_batch *b, plmm_loss_sum *sum, plmm_error *err)
+{
+    s->m = m;
+    s->gradients = false;
+    PLMM_TRY(run_all(s, runner, b, err));
+    for (size_t i = 0; i < s->count; i++) {
+        add_sum(sum, &s->shards[i].sum);
+    }
+    return PLMM_OK;
+}
