@@ -1,0 +1,325 @@
+/* Models on disk: Hugging Face directories and llama2.c files. */
+#include "plmm/checkpoint.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "hf_config.h"
+#include "plmm/alloc.h"
+#include "plmm/file.h"
+#include "plmm/json.h"
+
+enum { CONFIG_MAX = 1 << 20 };
+
+plmm_status plmm_checkpoint_parse_config(const char *json, size_t len, const char *name,
+                                         plmm_model_config *cfg, plmm_error *err)
+{
+    plmm_json *root;
+    PLMM_TRY(plmm_json_parse(json, len, name, NULL, &root, err));
+    plmm_status rc = hf_config_read(root, name, cfg, err);
+    plmm_json_free(root);
+    return rc;
+}
+
+/* --- reading a directory --- */
+
+static bool ends_with(const char *s, const char *end)
+{
+    size_t n = strlen(s), k = strlen(end);
+    return n >= k && strcmp(s + n - k, end) == 0;
+}
+
+/* A tensor that no view names would change the result if we left it out. */
+static plmm_status check_leftovers(const plmm_safetensors *st, const plmm_model *m, plmm_error *err)
+{
+    size_t n;
+    const plmm_st_tensor *t = plmm_safetensors_tensors(st, &n);
+    for (size_t i = 0; i < n; i++) {
+        if (plmm_model_find(m, t[i].name) == NULL &&
+            !ends_with(t[i].name, ".rotary_emb.inv_freq") &&
+            strcmp(t[i].name, "lm_head.weight") != 0) {
+            return plmm_fail(err, PLMM_ERR_UNSUPPORTED,
+                             "tensor %.100s is not supported: no part of this model has it",
+                             t[i].name);
+        }
+    }
+    return PLMM_OK;
+}
+
+static plmm_status fill(plmm_model *m, const plmm_safetensors *st, plmm_error *err)
+{
+    size_t n;
+    const plmm_view *v = plmm_model_views(m, &n);
+    bool tied = plmm_model_cfg(m)->tied;
+    PLMM_TRY(check_leftovers(st, m, err));
+    for (size_t i = 0; i < n; i++) {
+        plmm_view view = v[i];
+        if (tied && strcmp(view.name, "model.embed_tokens.weight") == 0 &&
+            plmm_safetensors_find(st, view.name) == NULL) {
+            (void)snprintf(view.name, sizeof view.name, "lm_head.weight");
+        }
+        PLMM_TRY(plmm_safetensors_read_view(st, &view, plmm_model_params(m), err));
+    }
+    return PLMM_OK;
+}
+
+static plmm_status read_config(const char *dir, plmm_model_config *cfg, plmm_error *err)
+{
+    char path[PLMM_PATH_MAX];
+    uint8_t *bytes;
+    size_t len;
+    PLMM_TRY(plmm_path_join(path, sizeof path, dir, "config.json", err));
+    PLMM_TRY(plmm_file_read(path, CONFIG_MAX, &bytes, &len, err));
+    plmm_status rc = plmm_checkpoint_parse_config((const char *)bytes, len, path, cfg, err);
+    plmm_free(bytes);
+    return rc;
+}
+
+static plmm_status load_dir(const char *dir, const plmm_tokenizer *tok, plmm_model **model,
+                            plmm_error *err)
+{
+    plmm_model_config cfg;
+    plmm_safetensors *st = NULL;
+    plmm_model *m = NULL;
+    PLMM_TRY(read_config(dir, &cfg, err));
+    if (tok != NULL) {
+        cfg.bos = cfg.bos >= 0 ? cfg.bos : plmm_tokenizer_bos(tok);
+        cfg.eos = cfg.eos >= 0 ? cfg.eos : plmm_tokenizer_eos(tok);
+    }
+    PLMM_TRY(plmm_safetensors_open_dir(dir, &st, err));
+    plmm_status rc = plmm_model_new(&cfg, &m, err);
+    if (rc == PLMM_OK) {
+        rc = fill(m, st, err);
+        if (rc != PLMM_OK) {
+            rc = plmm_fail_in(err, rc, "cannot load %s", dir);
+        }
+    }
+    plmm_safetensors_close(st);
+    if (rc != PLMM_OK) {
+        plmm_model_free(m);
+        return rc;
+    }
+    *model = m;
+    return PLMM_OK;
+}
+
+/* --- llama2.c --- */
+
+static plmm_status load_bin(const char *path, plmm_model **model, plmm_error *err)
+{
+    plmm_map map;
+    PLMM_TRY(plmm_file_map(path, &map, err));
+    plmm_status rc = plmm_checkpoint_parse_llama2c(map.data, map.len, path, model, err);
+    plmm_file_unmap(&map);
+    return rc;
+}
+
+typedef struct search {
+    const char *prefix; /* of the names wanted, or, with skip, unwanted */
+    bool skip;
+    char found[256];
+    size_t n;
+} search;
+
+static plmm_status visit_bin(void *ctx, const char *name, plmm_error *err)
+{
+    search *s = ctx;
+    (void)err;
+    bool has = strncmp(name, s->prefix, strlen(s->prefix)) == 0;
+    if (ends_with(name, ".bin") && has != s->skip && strlen(name) < sizeof s->found) {
+        (void)snprintf(s->found, sizeof s->found, "%s", name);
+        s->n++;
+    }
+    return PLMM_OK;
+}
+
+/* The one model file of a directory without config.json. */
+static plmm_status find_bin(const char *dir, char out[PLMM_PATH_MAX], plmm_error *err)
+{
+    search s = {.prefix = "tok", .skip = true};
+    PLMM_TRY(plmm_dir_list(dir, visit_bin, &s, err));
+    if (s.n != 1) {
+        return plmm_fail(err, PLMM_ERR_NOTFOUND,
+                         "%s has no config.json and %zu .bin files of llama2.c: name the model's "
+                         "file itself",
+                         dir, s.n);
+    }
+    return plmm_path_join(out, PLMM_PATH_MAX, dir, s.found, err);
+}
+
+/* --- tokenizer --- */
+
+/* The directory of a file: what stands before its last slash, or ".". */
+static void directory_of(const char *path, char out[PLMM_PATH_MAX])
+{
+    (void)snprintf(out, PLMM_PATH_MAX, "%s", path);
+    char *slash = strrchr(out, '/');
+    if (slash == NULL) {
+        (void)snprintf(out, PLMM_PATH_MAX, ".");
+    } else {
+        *(slash == out ? slash + 1 : slash) = '\0';
+    }
+}
+
+static plmm_status find_tokenizer(const char *dir, plmm_tokenizer **out, plmm_error *err)
+{
+    static const char *const usual[] = {"tokenizer.json", "tokenizer.bin"};
+    char path[PLMM_PATH_MAX];
+    *out = NULL;
+    for (size_t i = 0; i < 2; i++) {
+        PLMM_TRY(plmm_path_join(path, sizeof path, dir, usual[i], err));
+        if (plmm_path_exists(path)) {
+            return plmm_tokenizer_load(path, out, err);
+        }
+    }
+    search s = {.prefix = "tok"};
+    PLMM_TRY(plmm_dir_list(dir, visit_bin, &s, err));
+    if (s.n != 1) {
+        return PLMM_OK;
+    }
+    PLMM_TRY(plmm_path_join(path, sizeof path, dir, s.found, err));
+    return plmm_tokenizer_load(path, out, err);
+}
+
+/* --- both --- */
+
+static plmm_status check_vocab(const plmm_model *m, const plmm_tokenizer *tok, const char *path,
+                               plmm_error *err)
+{
+    if (tok != NULL && plmm_tokenizer_vocab(tok) > plmm_model_cfg(m)->vocab) {
+        return plmm_fail(err, PLMM_ERR_FORMAT,
+                         "the tokenizer of %s has %u tokens, the model only %u", path,
+                         plmm_tokenizer_vocab(tok), plmm_model_cfg(m)->vocab);
+    }
+    return PLMM_OK;
+}
+
+plmm_status plmm_checkpoint_load(const char *path, plmm_model **model, plmm_tokenizer **tokenizer,
+                                 plmm_error *err)
+{
+    char dir[PLMM_PATH_MAX], file[PLMM_PATH_MAX];
+    plmm_model *m = NULL;
+    plmm_tokenizer *tok = NULL;
+    if (!plmm_path_exists(path)) {
+        return plmm_fail(err, PLMM_ERR_NOTFOUND,
+                         "there is no model at %s: expected a directory with config.json, or a "
+                         "llama2.c .bin file",
+                         path);
+    }
+    bool is_dir = plmm_path_is_dir(path), hf = false;
+    if (is_dir) {
+        (void)snprintf(dir, sizeof dir, "%s", path);
+        PLMM_TRY(plmm_path_join(file, sizeof file, dir, "config.json", err));
+        hf = plmm_path_exists(file);
+        if (!hf) {
+            PLMM_TRY(find_bin(dir, file, err));
+        }
+    } else {
+        directory_of(path, dir);
+        (void)snprintf(file, sizeof file, "%s", path);
+    }
+    plmm_status rc = tokenizer != NULL ? find_tokenizer(dir, &tok, err) : PLMM_OK;
+    if (rc == PLMM_OK) {
+        rc = hf ? load_dir(dir, tok, &m, err) : load_bin(file, &m, err);
+    }
+    if (rc == PLMM_OK) {
+        rc = check_vocab(m, tok, path, err);
+    }
+    if (rc == PLMM_OK) {
+        rc = plmm_model_seal(m, err);
+    }
+    if (rc != PLMM_OK) {
+        plmm_model_free(m);
+        plmm_tokenizer_free(tok);
+        return rc;
+    }
+    *model = m;
+    if (tokenizer != NULL) {
+        *tokenizer = tok;
+    }
+    return PLMM_OK;
+}
+
+/* --- writing --- */
+
+static plmm_status write_text(const char *dir, const char *name, plmm_json_writer *w,
+                              plmm_text *text, plmm_error *err)
+{
+    char path[PLMM_PATH_MAX];
+    plmm_status rc = plmm_json_end(w, err);
+    if (rc == PLMM_OK) {
+        rc = plmm_path_join(path, sizeof path, dir, name, err);
+    }
+    if (rc == PLMM_OK) {
+        rc = plmm_text_sink(text, "\n", 1, err);
+    }
+    if (rc == PLMM_OK) {
+        rc = plmm_file_write(path, text->text, text->len, PLMM_MODE_PUBLIC, err);
+    }
+    plmm_text_free(text);
+    return rc;
+}
+
+static plmm_status save_config(const char *dir, const plmm_model_config *cfg, plmm_dtype dtype,
+                               plmm_error *err)
+{
+    plmm_text text = {0};
+    plmm_json_writer w;
+    plmm_json_begin(&w, PLMM_JSON_PRETTY, plmm_text_sink, &text);
+    hf_config_write(&w, cfg, dtype);
+    return write_text(dir, "config.json", &w, &text, err);
+}
+
+static void put_token(plmm_json_writer *w, const plmm_tokenizer *tok, const char *key, int32_t id)
+{
+    plmm_ids one = {.v = &id, .n = 1};
+    char *text;
+    size_t len;
+    if (id >= 0 && plmm_tokenizer_decode(tok, one.v, 1, 0, &text, &len, NULL) == PLMM_OK) {
+        plmm_json_put_key(w, key);
+        plmm_json_put_bytes(w, text, len);
+        plmm_free(text);
+    }
+}
+
+static plmm_status save_tokenizer(const char *dir, const plmm_model_config *cfg,
+                                  const plmm_tokenizer *tok, plmm_error *err)
+{
+    const char *name;
+    size_t len;
+    PLMM_TRY(plmm_tokenizer_save(tok, dir, err));
+    (void)plmm_tokenizer_source(tok, &len, &name);
+    if (strcmp(name, "tokenizer.json") != 0) {
+        return PLMM_OK;
+    }
+    plmm_text text = {0};
+    plmm_json_writer w;
+    plmm_json_begin(&w, PLMM_JSON_PRETTY, plmm_text_sink, &text);
+    plmm_json_open_object(&w);
+    plmm_json_put_key(&w, "tokenizer_class");
+    plmm_json_put_text(&w, "PreTrainedTokenizerFast");
+    plmm_json_put_key(&w, "model_max_length");
+    plmm_json_put_u64(&w, cfg->context);
+    plmm_json_put_key(&w, "clean_up_tokenization_spaces");
+    plmm_json_put_bool(&w, false);
+    put_token(&w, tok, "bos_token", cfg->bos);
+    put_token(&w, tok, "eos_token", cfg->eos);
+    plmm_json_close_object(&w);
+    return write_text(dir, "tokenizer_config.json", &w, &text, err);
+}
+
+plmm_status plmm_checkpoint_save(const char *dir, const plmm_model *model, plmm_dtype dtype,
+                                 const plmm_tokenizer *tokenizer, plmm_error *err)
+{
+    const plmm_model_config *cfg = plmm_model_cfg(model);
+    char path[PLMM_PATH_MAX];
+    size_t n;
+    PLMM_TRY(plmm_dir_make(dir, 0755, err));
+    PLMM_TRY(save_config(dir, cfg, dtype, err));
+    if (tokenizer != NULL) {
+        PLMM_TRY(save_tokenizer(dir, cfg, tokenizer, err));
+    }
+    PLMM_TRY(plmm_path_join(path, sizeof path, dir, "model.safetensors", err));
+    const plmm_view *v = plmm_model_views(model, &n);
+    return plmm_safetensors_write(path, v, n, plmm_model_weights(model), dtype, err);
+}

@@ -1,0 +1,14 @@
+/* config.json of Hugging Face models. */
+#ifndef PLMM_NN_HF_CONFIG_H
+#define PLMM_NN_HF_CONFIG_H
+
+#include "plmm/json.h"
+#include "plmm/model.h"
+#include "plmm/safetensors.h"
+
+/* name is put before messages. *out is unchanged on failure. */
+plmm_status hf_config_read(const plmm_json *config, const char *name, plmm_model_config *out,
+                           plmm_error *err) PLMM_NODISCARD;
+void hf_config_write(plmm_json_writer *w, const plmm_model_config *m, plmm_dtype dtype);
+
+#endif

@@ -1,0 +1,213 @@
+/* Exactness on real files: PLMM_DATA names a folder with goldens/, stories260K/, tokenizers/,
+ * tinystories656K_hf/ and rouge_ref/. Without it nothing is checked. */
+#include "plmm/alloc.h"
+#include "plmm/checkpoint.h"
+#include "plmm/file.h"
+#include "plmm/json.h"
+#include "plmm/tokenizer.h"
+#include "test.h"
+
+#include <math.h>
+
+static const char *folder;
+
+static const char *at(const char *rest)
+{
+    static char path[PLMM_PATH_MAX];
+    (void)snprintf(path, sizeof path, "%s/%s", folder, rest);
+    return path;
+}
+
+static char *text_of(const char *rest, size_t *len)
+{
+    uint8_t *bytes = NULL;
+    plmm_error err = {0};
+    CHECK(plmm_file_read(at(rest), 64 << 20, &bytes, len, &err) == PLMM_OK, "%s", err.msg);
+    return (char *)bytes;
+}
+
+static bool same_ids(const plmm_ids *ids, const plmm_json *list)
+{
+    size_t i = 0;
+    for (const plmm_json *v = plmm_json_first(list); v != NULL; v = plmm_json_next(v), i++) {
+        if (i >= ids->n || ids->v[i] != (int32_t)plmm_json_number(v)) {
+            return false;
+        }
+    }
+    return i == ids->n;
+}
+
+/* {"text", "ids"} lines. */
+static void check_encodings(const char *lines, const char *tokenizer, unsigned flags,
+                            bool round_trip)
+{
+    plmm_tokenizer *t = NULL;
+    plmm_error err = {0};
+    plmm_json_seq seq;
+    plmm_json *v = NULL;
+    size_t len = 0, n = 0, good = 0, back = 0;
+    char *text = text_of(lines, &len);
+    CHECK(plmm_tokenizer_load(at(tokenizer), &t, &err) == PLMM_OK, "%s", err.msg);
+    if (t == NULL || text == NULL) {
+        return;
+    }
+    plmm_json_seq_init(&seq, text, len, lines, NULL);
+    while (plmm_json_seq_next(&seq, &v, &err) == PLMM_OK && v != NULL) {
+        plmm_ids ids = {0};
+        const char *s = plmm_json_text(plmm_json_get(v, "text"));
+        char *out = NULL;
+        CHECK(plmm_tokenizer_encode(t, s, strlen(s), flags, &ids, &err) == PLMM_OK, "%s", err.msg);
+        bool same = same_ids(&ids, plmm_json_get(v, "ids"));
+        CHECK(same, "%s: %s", lines, s);
+        CHECK(plmm_tokenizer_decode(t, ids.v, ids.n, PLMM_DECODE_SKIP_SPECIALS, &out, &len, &err) ==
+                  PLMM_OK,
+              "%s", err.msg);
+        bool equal = strcmp(out, s) == 0;
+        CHECK(equal || !round_trip, "%s: \"%s\" became \"%s\"", lines, s, out);
+        n++;
+        good += same;
+        back += equal;
+        plmm_free(out);
+        plmm_ids_free(&ids);
+        plmm_json_free(v);
+    }
+    (void)printf("%s: %zu of %zu equal, %zu decode to the text\n", lines, good, n, back);
+    CHECK(n > 0, "%s", lines);
+    plmm_tokenizer_free(t);
+    plmm_free(text);
+}
+
+/* llama.cpp's files: texts separated by a mark, a line of ids for each. */
+static void check_llama_cpp(const char *inp, const char *out, const plmm_tokenizer *t)
+{
+    static const char mark[] = "\n__ggml_vocab_test__\n";
+    size_t len, n = 0, good = 0;
+    char *texts = text_of(inp, &len), *lines = text_of(out, &len);
+    char *s = texts, *line = lines;
+    while (s != NULL && line != NULL && *line != '\0') {
+        char *end = strstr(s, mark), *eol = strchr(line, '\n');
+        size_t n_text = end != NULL ? (size_t)(end - s) : strlen(s);
+        plmm_ids ids = {0};
+        plmm_error err;
+        CHECK(plmm_tokenizer_encode(t, s, n_text, 0, &ids, &err) == PLMM_OK, "%s", err.msg);
+        bool same = true;
+        size_t i = 0;
+        for (char *p = line, *q; p < eol; p = q, i++) {
+            long id = strtol(p, &q, 10);
+            if (q == p) {
+                break;
+            }
+            same = same && i < ids.n && ids.v[i] == id;
+        }
+        same = same && i == ids.n;
+        CHECK(same, "%s: text %zu: \"%.*s\"", inp, n, (int)n_text, s);
+        n++;
+        good += same;
+        plmm_ids_free(&ids);
+        s = end != NULL ? end + sizeof mark - 1 : NULL;
+        line = eol != NULL ? eol + 1 : NULL;
+    }
+    (void)printf("%s: %zu of %zu equal\n", inp, good, n);
+    plmm_free(texts);
+    plmm_free(lines);
+}
+
+/* GPT-2's vocab.json and merges.txt as a tokenizer.json. */
+static plmm_tokenizer *gpt2(void)
+{
+    size_t vocab_len, merges_len;
+    char *vocab = text_of("tokenizers/gpt2/vocab.json", &vocab_len);
+    char *merges = text_of("tokenizers/gpt2/merges.txt", &merges_len);
+    plmm_text json = {0};
+    plmm_json_writer w;
+    plmm_error err = {0};
+    plmm_tokenizer *t = NULL;
+    static const char head[] =
+        "{\"pre_tokenizer\": {\"type\": \"ByteLevel\", \"add_prefix_space\": "
+        "false}, \"decoder\": {\"type\": \"ByteLevel\"}, \"model\": "
+        "{\"type\": \"BPE\", \"vocab\": ";
+    bool ok = plmm_text_sink(&json, head, sizeof head - 1, &err) == PLMM_OK &&
+              plmm_text_sink(&json, vocab, vocab_len, &err) == PLMM_OK &&
+              plmm_text_sink(&json, ", \"merges\": ", 12, &err) == PLMM_OK;
+    plmm_json_begin(&w, PLMM_JSON_COMPACT, plmm_text_sink, &json);
+    plmm_json_open_array(&w);
+    for (char *line = strtok(merges, "\n"); line != NULL; line = strtok(NULL, "\n")) {
+        if (strncmp(line, "#version", 8) != 0) {
+            plmm_json_put_text(&w, line);
+        }
+    }
+    plmm_json_close_array(&w);
+    ok = ok && plmm_json_end(&w, &err) == PLMM_OK &&
+         plmm_text_sink(&json, "}}", 2, &err) == PLMM_OK &&
+         plmm_tokenizer_parse_json(json.text, json.len, "gpt2", &t, &err) == PLMM_OK;
+    CHECK(ok, "%s", err.msg);
+    plmm_text_free(&json);
+    plmm_free(vocab);
+    plmm_free(merges);
+    return t;
+}
+
+static void check_tokenizers(void)
+{
+    plmm_error err = {0};
+    plmm_tokenizer *t = gpt2();
+    if (t != NULL) {
+        check_llama_cpp("tokenizers/llama.cpp-vocab/ggml-vocab-gpt-2.gguf.inp",
+                        "tokenizers/llama.cpp-vocab/ggml-vocab-gpt-2.gguf.out", t);
+    }
+    plmm_tokenizer_free(t);
+    t = NULL;
+    CHECK(plmm_tokenizer_load(at("tokenizers/llama2-32k/tokenizer.bin"), &t, &err) == PLMM_OK, "%s",
+          err.msg);
+    if (t != NULL) {
+        check_llama_cpp("tokenizers/llama.cpp-vocab/ggml-vocab-llama-spm.gguf.inp",
+                        "tokenizers/llama.cpp-vocab/ggml-vocab-llama-spm.gguf.out", t);
+    }
+    plmm_tokenizer_free(t);
+}
+
+/* The three versions of one llama2.c model hold the same weights. */
+static void check_llama2c(void)
+{
+    static const char *const files[] = {"stories260K/stories260K.bin",
+                                        "stories260K/stories260K_v1.bin",
+                                        "stories260K/stories260K-q8.bin"};
+    plmm_model *m[3] = {0};
+    plmm_error err = {0};
+    for (size_t i = 0; i < 3; i++) {
+        CHECK(plmm_checkpoint_load(at(files[i]), &m[i], NULL, &err) == PLMM_OK, "%s", err.msg);
+    }
+    if (m[0] != NULL && m[1] != NULL && m[2] != NULL) {
+        size_t n = plmm_model_count(m[0]);
+        double worst[2] = {0};
+        for (size_t i = 0; i < n; i++) {
+            for (size_t k = 0; k < 2; k++) {
+                double d = fabs((double)plmm_model_weights(m[0])[i] -
+                                (double)plmm_model_weights(m[k + 1])[i]);
+                worst[k] = d > worst[k] ? d : worst[k];
+            }
+        }
+        (void)printf("stories260K: largest difference of weights v1 %g, q8 %g\n", worst[0],
+                     worst[1]);
+        CHECK(worst[0] == 0, "%g", worst[0]);
+        CHECK(worst[1] < 0.05, "%g", worst[1]);
+    }
+    for (size_t i = 0; i < 3; i++) {
+        plmm_model_free(m[i]);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    folder = argc > 1 ? argv[1] : getenv("PLMM_DATA");
+    if (folder == NULL) {
+        (void)printf("PLMM_DATA is not set: nothing checked\n");
+        return EXIT_SUCCESS;
+    }
+    check_encodings("goldens/enc_tok512_runc.jsonl", "stories260K/tok512.bin", 0, true);
+    check_encodings("goldens/stories260K.jsonl", "stories260K/tok512.bin", PLMM_ENCODE_BOS, true);
+    check_tokenizers();
+    check_llama2c();
+    CHECK(plmm_alloc_live() == 0, "%ld blocks leaked", plmm_alloc_live());
+    return plmm_test_end();
+}
