@@ -93,7 +93,7 @@ static void test_refusals(void)
         plmm_graph_params p;
         const char *says;
     } bad[] = {
-        {{12, 300000, 300000, 40, 20, SEMI}, "nearest that is enough, "},
+        {{11, 300000, 300000, 40, 20, SEMI}, "nearest that is enough, "},
         {{2, 100000, 200000, 40, 20, SEMI}, "a cohort of 2 devices is impossible"},
         {{10001, 100000, 100000, 40, 20, SEMI}, "must be 3..10000"},
         {{100, 500000, 100000, 40, 20, SEMI}, "gamma 0.5 must be"},
