@@ -1,6 +1,7 @@
 #include "plmm/trainer.h"
 
 #include "plmm/alloc.h"
+#include "plmm/rng.h"
 
 #include <math.h>
 #include <string.h>
