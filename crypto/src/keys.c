@@ -89,6 +89,9 @@ void plmm_expand(uint8_t *out, size_t len, const plmm_seed *seed, const char *la
     static const uint8_t nonce[crypto_stream_chacha20_ietf_NONCEBYTES];
     uint8_t key[32];
     PLMM_ASSERT((uint64_t)len < UINT64_C(1) << 38);
+    if (len == 0) {
+        return; /* out may be NULL, which libsodium does not allow */
+    }
     plmm_kdf(key, seed->b, label, NULL, 0);
     int rc = crypto_stream_chacha20_ietf(out, len, nonce, key);
     PLMM_ASSERT(rc == 0);

@@ -1,5 +1,6 @@
 /* Encoding: bounds hold for any update, rounding is unbiased and tight, sums decode to the weighted
  * mean through masks and packing, packing is a bijection at every width. */
+#include "plmm/bytes.h"
 #include "plmm/encode.h"
 #include "plmm/rng.h"
 #include "test.h"
@@ -62,6 +63,23 @@ static void prop_bounds(plmm_rng *r, int step)
         CHECK(x[i] >> (e.ring_bits - 1) >> 1 == 0, "step %d: lane %zu fits", step, i);
     }
     CHECK(x[d] == w, "step %d: the weight is last", step);
+}
+
+/* Lane i is rounded by word i of the documented stream, in every tile of a long vector. */
+static void prop_rounding_words(plmm_rng *r, int step)
+{
+    const plmm_encoding e = {
+        .clip = 1e6, .quant_bits = 24, .weight_max = 3, .n_max = 2, .ring_bits = 25};
+    size_t d = random_delta(r, 1.0);
+    plmm_seed seed = random_seed(r);
+    CHECK(plmm_encode(x, NULL, &e, delta, d, 2, &seed, NULL) == PLMM_OK, "step %d", step);
+    plmm_expand(bytes, 4 * d, &seed, "round.v1");
+    for (size_t i = 0; i < d; i++) {
+        double exact = (double)delta[i] * (2.0 * plmm_encoding_scale(&e));
+        double down = floor(exact), up = plmm_lane_signed(x[i], e.ring_bits) - down;
+        double word = (double)plmm_load_le32(bytes + 4 * i) * 0x1p-32;
+        CHECK(up == (word < exact - down ? 1.0 : 0.0), "step %d: lane %zu", step, i);
+    }
 }
 
 /* Mean over seeds of one lane's value: the fraction, within six standard errors. */
@@ -189,6 +207,7 @@ int main(void)
     CHECK(plmm_crypto_init(NULL) == PLMM_OK, "libsodium starts");
     for (int step = 0; step < 200; step++) {
         prop_bounds(&r, step);
+        prop_rounding_words(&r, step);
         prop_federated_mean(&r, step);
         prop_left_mask_is_seen(&r, step);
         prop_packing(&r, step);

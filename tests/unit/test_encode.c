@@ -69,6 +69,7 @@ static void test_parameters(void)
         {"last that fits", {1, 16, 1, 128, 23}, 23, PLMM_OK, ""},
         {"first that does not", {1, 16, 1, 129, 23}, 24, PLMM_ERR_RANGE, "could wrap"},
         {"the weight decides", {1, 4, 1000, 1000, 20}, 21, PLMM_ERR_RANGE, "1000 a coordinate"},
+        {"2^17 needs 2^18 - 1", {1, 4, 128, 1024, 18}, 19, PLMM_ERR_RANGE, "at least 19 bits"},
         {"smallest ring", {1, 2, 1, 1, 8}, 8, PLMM_OK, ""},
         {"largest", {1, 31, 1, 2, 32}, 32, PLMM_OK, ""},
         {"no ring", {1, 31, 1, 3, 32}, 0, PLMM_ERR_RANGE, "more than 32 bits"},
@@ -152,6 +153,25 @@ static void test_extremes(void)
     CHECK(norm > 0 && x[0] <= 1, "subnormal");
 }
 
+/* Clipping a single coordinate can leave its product two last bits above X, and rounding then goes up for
+ * 1024 of the 2^32 words: these seeds have such words. The lane stays at X all the same. */
+static void test_rounding_at_the_bound(void)
+{
+    const plmm_encoding e = {
+        .clip = 1, .quant_bits = 31, .weight_max = 1, .n_max = 1, .ring_bits = 31};
+    const float delta[] = {0x1.84e86p+0f, -0x1.84e86p+0f};
+    const uint64_t seeds[] = {875313, 14030634};
+    for (size_t i = 0; i < 2; i++) {
+        uint32_t x[2];
+        plmm_seed seed = {{0}};
+        plmm_error err = {0};
+        plmm_store_le64(seed.b, seeds[i]);
+        CHECK(plmm_encode(x, NULL, &e, &delta[i], 1, 1, &seed, &err) == PLMM_OK, "%s", err.msg);
+        int32_t v = plmm_lane_signed(x[0], 31);
+        CHECK(v == (i == 0 ? 1 : -1) * ((1 << 30) - 1), "%g becomes %d", (double)delta[i], v);
+    }
+}
+
 static void test_decode(void)
 {
     const int64_t reach = 2 * 32767;
@@ -231,6 +251,7 @@ int main(void)
     test_parameters();
     test_bad_updates();
     test_extremes();
+    test_rounding_at_the_bound();
     test_decode();
     test_foreign_packing();
     test_signed_lanes();
