@@ -140,7 +140,8 @@ enum { TILE_LANES = 1024 };
  * last bit of y's rounding error could leave. */
 static uint32_t round_lane(double y, uint32_t word, double most, uint32_t low)
 {
-    double f = floor(y);
+    double f = (double)(int64_t)y; /* |y| < 2^31, so this is exact; floor(y) is f or f - 1 */
+    f -= f > y ? 1.0 : 0.0;
     double up = (double)word < (y - f) * 0x1p32 ? 1.0 : 0.0;
     double v = f + up;
     v = v > most ? most : v < -most ? -most : v;

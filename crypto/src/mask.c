@@ -49,10 +49,9 @@ _Static_assert(TILE_LANES % BLOCK_LANES == 0, "tiles begin at a block");
 /* Whole blocks of keystream from `block` on, enough for n lanes. */
 static void keystream(uint8_t *tile, size_t n, uint64_t block, const plmm_mask *m)
 {
-    static const uint8_t nonce[crypto_stream_chacha20_ietf_NONCEBYTES];
+    static const uint8_t nonce[crypto_stream_chacha20_ietf_NONCEBYTES], zeros[4 * TILE_LANES];
     size_t len = (n + BLOCK_LANES - 1) / BLOCK_LANES * 64;
-    memset(tile, 0, len);
-    int rc = crypto_stream_chacha20_ietf_xor_ic(tile, tile, len, nonce, (uint32_t)block, m->key);
+    int rc = crypto_stream_chacha20_ietf_xor_ic(tile, zeros, len, nonce, (uint32_t)block, m->key);
     PLMM_ASSERT(rc == 0);
 }
 
