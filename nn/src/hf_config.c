@@ -147,7 +147,7 @@ plmm_status hf_config_read(const plmm_json *c, const char *name, plmm_model_conf
                            plmm_error *err)
 {
     plmm_model_config m = {0};
-    family f;
+    family f = FAMILY_LLAMA;
     double theta = 10000, eps = 1e-6;
     if (plmm_json_type_of(c) != PLMM_JSON_OBJECT) {
         return plmm_fail(err, PLMM_ERR_FORMAT, "%s is no JSON object", name);

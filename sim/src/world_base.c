@@ -216,8 +216,8 @@ static void chats(base_maker *m)
 static const struct {
     uint32_t parts;
     void (*make)(base_maker *m);
-} recipe[] = {{40, ask},    {5, state},   {5, read_out}, {4, vocabulary}, {8, guess},
-              {5, neutral}, {6, rewrite}, {12, profile}, {2, decline},    {2, remember},
+} recipe[] = {{38, ask},    {4, state},   {5, read_out}, {4, vocabulary}, {8, guess},
+              {8, neutral}, {6, rewrite}, {12, profile}, {2, decline},    {2, remember},
               {4, facts},   {4, chats},   {3, plain}};
 
 static void line(base_maker *m)
