@@ -158,7 +158,7 @@ plmm_status plmm_step_lora(plmm_workspace *w, const plmm_model *m, const plmm_st
     return PLMM_OK;
 }
 
-plmm_status plmm_step_full(plmm_shards *s, const plmm_runner *runner, plmm_model *m, plmm_adamw *o,
+plmm_status plmm_step_full(plmm_shards *s, plmm_pool *pool, plmm_model *m, plmm_adamw *o,
                            const plmm_batch *b, const plmm_step_params *p, float *grads,
                            double *loss, plmm_error *err)
 {
@@ -166,7 +166,7 @@ plmm_status plmm_step_full(plmm_shards *s, const plmm_runner *runner, plmm_model
     plmm_loss_sum sum = {0};
     memset(grads, 0, m->count * sizeof *grads);
     float scale = targets > 0 ? 1.0f / (float)targets : 0.0f;
-    PLMM_TRY(plmm_shards_grad(s, runner, m, b, scale, grads, &sum, err));
+    PLMM_TRY(plmm_shards_grad(s, pool, m, b, scale, grads, &sum, err));
     if (targets > 0) {
         PLMM_TRY(check_norm(plmm_clip_norm(grads, m->count, (double)p->clip), err));
         plmm_adamw_step_model(o, m, grads, p->lr);

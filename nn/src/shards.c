@@ -9,8 +9,6 @@ typedef struct shard {
     float *grads;
     plmm_batch batch;
     plmm_loss_sum sum;
-    plmm_status status;
-    plmm_error err;
 } shard;
 
 struct plmm_shards {
@@ -97,17 +95,17 @@ static void cut(plmm_shards *s, const plmm_batch *b)
     }
 }
 
-static void run_shard(void *arg, size_t i)
+static plmm_status run_shard(void *ctx, size_t i, uint32_t thread, plmm_error *err)
 {
-    plmm_shards *s = arg;
+    plmm_shards *s = ctx;
     shard *x = &s->shards[i];
+    (void)thread;
     x->sum = (plmm_loss_sum){0};
-    if (s->gradients) {
-        memset(x->grads, 0, s->params * sizeof *x->grads);
-        x->status = plmm_grad_full(x->w, s->m, &x->batch, s->scale, x->grads, &x->sum, &x->err);
-    } else {
-        x->status = plmm_loss(x->w, s->m, NULL, &x->batch, &x->sum, &x->err);
+    if (!s->gradients) {
+        return plmm_loss(x->w, s->m, NULL, &x->batch, &x->sum, err);
     }
+    memset(x->grads, 0, s->params * sizeof *x->grads);
+    return plmm_grad_full(x->w, s->m, &x->batch, s->scale, x->grads, &x->sum, err);
 }
 
 /* Lengths must sum to count before the batch can be cut; the shards check the rest. */
@@ -126,21 +124,16 @@ static plmm_status check_lens(const plmm_batch *b, plmm_error *err)
     return PLMM_OK;
 }
 
-static plmm_status run_all(plmm_shards *s, const plmm_runner *runner, const plmm_batch *b,
+static plmm_status run_all(plmm_shards *s, plmm_pool *pool, const plmm_batch *b,
                            plmm_error *err)
 {
     PLMM_TRY(check_lens(b, err));
     cut(s, b);
-    if (runner != NULL) {
-        runner->run(runner->self, s->count, run_shard, s);
+    if (pool != NULL) {
+        return plmm_pool_run(pool, s->count, run_shard, s, err);
     }
     for (size_t i = 0; i < s->count; i++) {
-        if (runner == NULL) {
-            run_shard(s, i);
-        }
-        if (s->shards[i].status != PLMM_OK) {
-            return plmm_fail(err, s->shards[i].status, "%s", s->shards[i].err.msg);
-        }
+        PLMM_TRY(run_shard(s, i, 0, err));
     }
     return PLMM_OK;
 }
@@ -152,7 +145,7 @@ static void add_sum(plmm_loss_sum *sum, const plmm_loss_sum *x)
     sum->hits += x->hits;
 }
 
-plmm_status plmm_shards_grad(plmm_shards *s, const plmm_runner *runner, const plmm_model *m,
+plmm_status plmm_shards_grad(plmm_shards *s, plmm_pool *pool, const plmm_model *m,
                              const plmm_batch *b, float scale, float *grads, plmm_loss_sum *sum,
                              plmm_error *err)
 {
@@ -160,7 +153,7 @@ plmm_status plmm_shards_grad(plmm_shards *s, const plmm_runner *runner, const pl
     s->m = m;
     s->scale = scale;
     s->gradients = true;
-    PLMM_TRY(run_all(s, runner, b, err));
+    PLMM_TRY(run_all(s, pool, b, err));
     for (size_t i = 0; i < s->count; i++) {
         plmm__kernels_best()->add(grads, s->shards[i].grads, s->params);
         add_sum(sum, &s->shards[i].sum);
@@ -168,12 +161,12 @@ plmm_status plmm_shards_grad(plmm_shards *s, const plmm_runner *runner, const pl
     return PLMM_OK;
 }
 
-plmm_status plmm_shards_loss(plmm_shards *s, const plmm_runner *runner, const plmm_model *m,
+plmm_status plmm_shards_loss(plmm_shards *s, plmm_pool *pool, const plmm_model *m,
                              const plmm_batch *b, plmm_loss_sum *sum, plmm_error *err)
 {
     s->m = m;
     s->gradients = false;
-    PLMM_TRY(run_all(s, runner, b, err));
+    PLMM_TRY(run_all(s, pool, b, err));
     for (size_t i = 0; i < s->count; i++) {
         add_sum(sum, &s->shards[i].sum);
     }

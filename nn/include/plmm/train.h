@@ -13,6 +13,7 @@
 
 #include "plmm/lora.h"
 #include "plmm/model.h"
+#include "plmm/pool.h"
 
 /* ---- batches ---- */
 
@@ -108,12 +109,6 @@ plmm_status plmm_grad_full(plmm_workspace *w, const plmm_model *m, const plmm_ba
 
 /* ---- data-parallel full gradients ---- */
 
-/* Runs fn(arg, i) for i = 0..n-1, in any order on any threads, and returns when all are done. */
-typedef struct plmm_runner {
-    void (*run)(void *self, size_t n, void (*fn)(void *arg, size_t i), void *arg);
-    void *self;
-} plmm_runner;
-
 /* A fixed number of shards, each with a workspace and gradients of its own. A batch is cut into the
  * same shards (runs of whole sequences) and summed in shard order whatever runs them: the result
  * depends on the number of shards, not on the number of threads. */
@@ -123,13 +118,13 @@ plmm_status plmm_shards_new(const plmm_model_config *cfg, const plmm_workspace_p
                             size_t count, plmm_shards **out, plmm_error *err) PLMM_NODISCARD;
 void plmm_shards_free(plmm_shards *s);
 
-/* As plmm_grad_full(); runner NULL runs the shards here, one after another. */
-plmm_status plmm_shards_grad(plmm_shards *s, const plmm_runner *runner, const plmm_model *m,
+/* As plmm_grad_full(); with pool NULL the shards run here, one after another. */
+plmm_status plmm_shards_grad(plmm_shards *s, plmm_pool *pool, const plmm_model *m,
                              const plmm_batch *b, float scale, float *grads, plmm_loss_sum *sum,
                              plmm_error *err) PLMM_NODISCARD;
 
 /* As plmm_loss() without adapters, by shards. */
-plmm_status plmm_shards_loss(plmm_shards *s, const plmm_runner *runner, const plmm_model *m,
+plmm_status plmm_shards_loss(plmm_shards *s, plmm_pool *pool, const plmm_model *m,
                              const plmm_batch *b, plmm_loss_sum *sum,
                              plmm_error *err) PLMM_NODISCARD;
 
@@ -191,7 +186,7 @@ plmm_status plmm_step_lora(plmm_workspace *w, const plmm_model *m, const plmm_st
                            plmm_error *err) PLMM_NODISCARD;
 
 /* The same for the base by shards, sealing the model afterwards. */
-plmm_status plmm_step_full(plmm_shards *s, const plmm_runner *runner, plmm_model *m, plmm_adamw *o,
+plmm_status plmm_step_full(plmm_shards *s, plmm_pool *pool, plmm_model *m, plmm_adamw *o,
                            const plmm_batch *b, const plmm_step_params *p, float *grads,
                            double *loss, plmm_error *err) PLMM_NODISCARD;
 

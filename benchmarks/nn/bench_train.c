@@ -1,0 +1,228 @@
+/* bench_train [SHAPE [SECONDS]] -- a LoRA step and a full step of small models on one thread, beside what a
+ * sgemm of OpenBLAS and our own product reach at the same time. One JSON line a result.
+ *
+ * FLOP of a LoRA step (research formula, nothing recomputed is counted): per token 2 for each base weight
+ * forward and 2 backward (without the first layer's q, k, v backward), 6 for each adapter weight, attention
+ * 3 * 2 * layers * seq * dim; of a full step 6 for each weight. */
+#include <cblas.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "plmm/model.h"
+#include "plmm/train.h"
+
+extern char *openblas_get_corename(void);
+extern void openblas_set_num_threads(int n);
+
+typedef struct shape {
+    const char *name;
+    uint32_t dim, layers, heads, kv_heads, hidden, vocab, seq, batch;
+} shape;
+
+static const shape shapes[] = {{"i", 64, 4, 4, 4, 192, 512, 64, 4},
+                               {"ii", 128, 6, 4, 4, 384, 1024, 128, 4},
+                               {"iii", 288, 6, 6, 6, 768, 32000, 128, 4},
+                               {"iv", 576, 30, 9, 3, 1536, 49152, 128, 1}};
+
+static double now(void)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+static double median(double *x, size_t n)
+{
+    qsort(x, n, sizeof *x, by_value);
+    return x[n / 2];
+}
+
+/* GFLOP/s of a 512 x 768 x 288 product, the best of many. */
+static double sgemm_ceiling(void)
+{
+    enum { M = 512, N = 768, K = 288 };
+    float *a = calloc((size_t)M * K, 4), *b = calloc((size_t)K * N, 4),
+          *c = calloc((size_t)M * N, 4);
+    double best = 1e9;
+    for (int i = 0; i < 30; i++) {
+        double t = now();
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, M, N, K, 1, a, K, b, N, 0, c, N);
+        t = now() - t;
+        best = t < best ? t : best;
+    }
+    free(a);
+    free(b);
+    free(c);
+    return 2e-9 * M * N * K / best;
+}
+
+static plmm_model_config config_of(const shape *s)
+{
+    return (plmm_model_config){.dim = s->dim,
+                               .layers = s->layers,
+                               .heads = s->heads,
+                               .kv_heads = s->kv_heads,
+                               .head_dim = s->dim / s->heads,
+                               .hidden = s->hidden,
+                               .vocab = s->vocab,
+                               .context = s->seq,
+                               .rope_theta = 10000,
+                               .norm_eps = 1e-5f,
+                               .tied = true,
+                               .bos = -1,
+                               .eos = -1,
+                               .pad = -1};
+}
+
+static double base_flop_per_token(const shape *s)
+{
+    double d = s->dim, kv = d / s->heads * s->kv_heads;
+    return s->layers * (2 * d * d + 2 * d * kv + 3 * d * s->hidden) + (double)s->vocab * d;
+}
+
+static double attention_flop_per_token(const shape *s)
+{
+    return 3.0 * 2.0 * s->layers * s->seq * s->dim;
+}
+
+typedef struct bench {
+    const shape *s;
+    plmm_model *m;
+    plmm_adapter *a;
+    plmm_adamw *o;
+    plmm_workspace *w;
+    plmm_shards *shards;
+    plmm_batch b;
+    float *grads;
+} bench;
+
+static void fill_batch(bench *x)
+{
+    size_t n = (size_t)x->s->seq * x->s->batch;
+    int32_t *tokens = calloc(n, sizeof *tokens), *targets = calloc(n, sizeof *targets);
+    uint32_t *lens = calloc(x->s->batch, sizeof *lens), seed = 1;
+    for (size_t i = 0; i < n; i++) {
+        seed = seed * 1664525u + 1013904223u;
+        tokens[i] = (int32_t)((seed >> 8) % x->s->vocab);
+        targets[i] = (int32_t)((seed >> 4) % x->s->vocab);
+    }
+    for (uint32_t i = 0; i < x->s->batch; i++) {
+        lens[i] = x->s->seq;
+    }
+    x->b = (plmm_batch){
+        .tokens = tokens, .targets = targets, .lens = lens, .count = n, .seqs = x->s->batch};
+}
+
+static void must(plmm_status rc, const plmm_error *err)
+{
+    if (rc != PLMM_OK) {
+        (void)fprintf(stderr, "bench_train: %s\n", err->msg);
+        exit(1);
+    }
+}
+
+static void set_up(bench *x, plmm_workspace_use use, uint32_t tokens)
+{
+    plmm_model_config c = config_of(x->s);
+    plmm_lora_spec spec = {.targets = PLMM_LORA_ATTENTION, .rank = 8, .alpha = 16};
+    plmm_workspace_params p = {.tokens = tokens, .seq_max = x->s->seq, .rank = 8, .use = use};
+    plmm_adamw_params ap = plmm_adamw_params_default();
+    plmm_error err;
+    must(plmm_model_new(&c, &x->m, &err), &err);
+    plmm_model_init_random(x->m, 1);
+    must(plmm_model_seal(x->m, &err), &err);
+    must(plmm_adapter_new(&c, &spec, &x->a, &err), &err);
+    plmm_adapter_init(x->a, 1);
+    bool full = use == PLMM_USE_FULL;
+    size_t n = full ? plmm_model_count(x->m) : plmm_adapter_count(x->a);
+    must(plmm_adamw_new(n, &ap, &x->o, &err), &err);
+    x->grads = calloc(n, sizeof *x->grads);
+    if (full) {
+        must(plmm_shards_new(&c, &p, 1, &x->shards, &err), &err);
+    } else {
+        must(plmm_workspace_new(&c, &p, &x->w, &err), &err);
+    }
+    fill_batch(x);
+}
+
+static void tear_down(bench *x)
+{
+    free((void *)(uintptr_t)x->b.tokens);
+    free((void *)(uintptr_t)x->b.targets);
+    free((void *)(uintptr_t)x->b.lens);
+    free(x->grads);
+    plmm_shards_free(x->shards);
+    plmm_workspace_free(x->w);
+    plmm_adamw_free(x->o);
+    plmm_adapter_free(x->a);
+    plmm_model_free(x->m);
+}
+
+static void step(bench *x)
+{
+    plmm_error err;
+    plmm_step_params p = {.lr = 1e-3f, .clip = 1, .factors = PLMM_FACTOR_AB};
+    if (x->shards != NULL) {
+        must(plmm_step_full(x->shards, NULL, x->m, x->o, &x->b, &p, x->grads, NULL, &err), &err);
+    } else {
+        const plmm_adapter *one[1] = {x->a};
+        plmm_stack stack = {one, 1};
+        must(plmm_step_lora(x->w, x->m, &stack, x->a, x->o, &x->b, &p, x->grads, NULL, &err), &err);
+    }
+}
+
+static void measure(const shape *s, plmm_workspace_use use, uint32_t tokens, double seconds)
+{
+    enum { MAX = 4000 };
+    static double times[MAX];
+    bench x = {.s = s};
+    set_up(&x, use, tokens);
+    step(&x);
+    size_t n = 0;
+    for (double t0 = now(); n < 3 || (n < MAX && now() - t0 < seconds); n++) {
+        double t = now();
+        step(&x);
+        times[n] = now() - t;
+    }
+    double t = median(times, n), d = s->dim, kv = d / s->heads * s->kv_heads,
+           count = (double)x.b.count;
+    double flop =
+        use == PLMM_USE_FULL
+            ? count * (6 * base_flop_per_token(s) + attention_flop_per_token(s))
+            : count * (4 * base_flop_per_token(s) - 2 * (d * d + 2 * d * kv) +
+                       6 * s->layers * 8.0 * (4 * d + 2 * (d + kv)) + attention_flop_per_token(s));
+    (void)printf(
+        "{\"bench\":\"train\",\"mode\":\"%s\",\"shape\":\"%s\",\"isa\":\"%s\",\"chunk\":%u,"
+        "\"steps\":%zu,\"ms\":%.3f,\"best_ms\":%.3f,\"tok_per_s\":%.0f,\"gflop_per_s\":%.1f,"
+        "\"sgemm_gflop_per_s\":%.1f,\"blas\":\"%s\"}\n",
+        use == PLMM_USE_FULL ? "full" : "lora", s->name, plmm_nn_isa(), tokens, n, 1e3 * t,
+        1e3 * times[0], count / t, 1e-9 * flop / t, sgemm_ceiling(), openblas_get_corename());
+    (void)fflush(stdout);
+    tear_down(&x);
+}
+
+int main(int argc, char **argv)
+{
+    const char *name = argc > 1 ? argv[1] : "ii";
+    double seconds = argc > 2 ? strtod(argv[2], NULL) : 2.0;
+    openblas_set_num_threads(1);
+    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
+        const shape *s = &shapes[i];
+        if (strcmp(name, "all") == 0 || strcmp(name, s->name) == 0) {
+            measure(s, PLMM_USE_LORA, s->seq * s->batch, seconds);
+            measure(s, PLMM_USE_LORA, s->seq, seconds);
+            if (s->vocab < 4096) {
+                measure(s, PLMM_USE_FULL, s->seq, seconds);
+            }
+        }
+    }
+    return 0;
+}
