@@ -119,7 +119,7 @@ static plmm_status read_shape(const plmm_json *node, plmm_st_tensor *t, plmm_err
 static plmm_status read_tensor(const plmm_json *node, const uint8_t *data, size_t len,
                                plmm_st_tensor *t, plmm_error *err)
 {
-    unsigned bits;
+    unsigned bits = 0;
     uint64_t begin, end;
     *t = (plmm_st_tensor){.name = plmm_json_key(node)};
     if (strlen(t->name) > PLMM_ST_NAME_MAX || t->name[0] == '\0') {

@@ -124,8 +124,7 @@ static plmm_status check_lens(const plmm_batch *b, plmm_error *err)
     return PLMM_OK;
 }
 
-static plmm_status run_all(plmm_shards *s, plmm_pool *pool, const plmm_batch *b,
-                           plmm_error *err)
+static plmm_status run_all(plmm_shards *s, plmm_pool *pool, const plmm_batch *b, plmm_error *err)
 {
     PLMM_TRY(check_lens(b, err));
     cut(s, b);

@@ -476,7 +476,7 @@ static plmm_status read_root(const plmm_json *root, plmm_tokenizer **out, plmm_e
     PLMM_TRY(plmm_json_need_node(model, "model", "vocab", PLMM_JSON_OBJECT, &vocab, err));
     PLMM_TRY(plmm_json_need_node(model, "model", "merges", PLMM_JSON_ARRAY, &merges, err));
     PLMM_TRY(plmm_json_may_node(root, "tokenizer", "added_tokens", PLMM_JSON_ARRAY, &added, err));
-    uint32_t n;
+    uint32_t n = 0;
     PLMM_TRY(count_ids(root, vocab, &n, err));
     plmm_tokenizer *t = tokenizer_alloc(STYLE_SENTENCE, n, plmm_json_count(merges));
     if (t == NULL) {
