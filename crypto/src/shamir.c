@@ -2,11 +2,10 @@
  * reduced without a branch or a division. */
 #include "plmm/shamir.h"
 
+#include "field_internal.h"
 #include "plmm/bytes.h"
 
 #include <string.h>
-
-#define P PLMM_SHAMIR_PRIME
 
 enum { LIMB_BITS = 31, COEF_BYTES = 16, LANES = 8 };
 _Static_assert(PLMM_SHARE_BYTES == 4 * PLMM_SHAMIR_LIMBS, "a word a limb");
@@ -14,36 +13,16 @@ _Static_assert(LIMB_BITS *PLMM_SHAMIR_LIMBS >= 256, "the limbs hold a secret");
 /* Sums of SHARES_MAX elements below 2^32 fit 64 bits with room to spare. */
 _Static_assert(PLMM_SHAMIR_SHARES_MAX <= 1 << 20, "sums fit");
 
-/* ---- the field ---- */
-
-/* z mod p for any z, by 2^31 = -11 twice and one conditional subtraction. */
-static inline uint32_t reduce(uint64_t z)
-{
-    const uint64_t low = (UINT64_C(1) << 31) - 1;
-    uint64_t w = (z & low) + 64 * (uint64_t)P - 11 * (z >> 31); /* 11 * 2^33 < 64 p; w < 2^38 */
-    uint64_t v = (w & low) + P - 11 * (w >> 31);                /* 11 * 2^7 < p; v < 2 p */
-    uint64_t r = v - P;
-    return (uint32_t)(r + (P & (0 - (r >> 63))));
-}
-
-static inline uint32_t mul(uint32_t a, uint32_t b)
-{
-    return reduce((uint64_t)a * b);
-}
-
-static inline uint32_t sub(uint32_t a, uint32_t b)
-{
-    return reduce((uint64_t)a + P - b);
-}
+/* ---- the field, beyond field_internal.h ---- */
 
 /* a^(p - 2): the inverse of a, or 0 of 0. */
-static uint32_t invert(uint32_t a)
+uint32_t plmm__invert(uint32_t a)
 {
     uint32_t r = 1;
     for (int bit = 31; bit >= 0; bit--) {
-        r = mul(r, r);
-        if (((P - 2) >> bit & 1) != 0) { /* public exponent */
-            r = mul(r, a);
+        r = plmm__mul(r, r);
+        if (((PLMM_SHAMIR_PRIME - 2) >> bit & 1) != 0) { /* public exponent */
+            r = plmm__mul(r, a);
         }
     }
     return r;
@@ -56,12 +35,12 @@ static void invert_all(uint32_t *a, size_t n)
     uint32_t acc = 1;
     for (size_t i = 0; i < n; i++) {
         before[i] = acc;
-        acc = mul(acc, a[i]);
+        acc = plmm__mul(acc, a[i]);
     }
-    acc = invert(acc);
+    acc = plmm__invert(acc);
     for (size_t i = n; i-- > 0;) {
-        uint32_t next = mul(acc, a[i]);
-        a[i] = mul(acc, before[i]);
+        uint32_t next = plmm__mul(acc, a[i]);
+        a[i] = plmm__mul(acc, before[i]);
         acc = next;
     }
 }
@@ -105,10 +84,10 @@ static bool secret_of(uint8_t secret[32], const uint32_t limbs[PLMM_SHAMIR_LIMBS
 static plmm_status check_points(const uint32_t *xs, size_t n, plmm_error *err)
 {
     for (size_t i = 0; i < n; i++) {
-        if (xs[i] == 0 || xs[i] >= P) {
+        if (xs[i] == 0 || xs[i] >= PLMM_SHAMIR_PRIME) {
             return plmm_fail(err, PLMM_ERR_RANGE,
                              "cannot share at point %u (share %zu): points are 1..%u", xs[i], i,
-                             P - 1);
+                             PLMM_SHAMIR_PRIME - 1);
         }
         for (size_t j = 0; j < i; j++) {
             if (xs[i] == xs[j]) {
@@ -148,9 +127,9 @@ static void polynomial(uint32_t *c, uint32_t t, uint32_t limb, const plmm_seed *
     c[0] = limb;
     for (size_t k = 1; k < t; k++) {
         const uint8_t *w = bytes + COEF_BYTES * k;
-        uint32_t r = reduce(plmm_load_le32(w + 12));
+        uint32_t r = plmm__reduce(plmm_load_le32(w + 12));
         for (int i = 2; i >= 0; i--) {
-            r = reduce((uint64_t)r << 32 | plmm_load_le32(w + 4 * i));
+            r = plmm__reduce((uint64_t)r << 32 | plmm_load_le32(w + 4 * i));
         }
         c[k] = r;
     }
@@ -169,7 +148,7 @@ static void evaluate(plmm_share *out, size_t n, const uint32_t *c, uint32_t t, s
         }
         for (size_t k = t; k-- > 0;) {
             for (size_t j = 0; j < LANES; j++) {
-                y[j] = reduce((uint64_t)y[j] * x[j] + c[k]); /* < p^2 + p < 2^64 */
+                y[j] = plmm__reduce((uint64_t)y[j] * x[j] + c[k]); /* < p^2 + p < 2^64 */
             }
         }
         for (size_t j = 0; j < m; j++) {
@@ -217,15 +196,15 @@ plmm_status plmm_share_decode(plmm_share *out, uint32_t x, const uint8_t *in, si
         return plmm_fail(err, PLMM_ERR_WIRE, "cannot read a share of %zu octets: expected %d", len,
                          PLMM_SHARE_BYTES);
     }
-    if (x == 0 || x >= P) {
+    if (x == 0 || x >= PLMM_SHAMIR_PRIME) {
         return plmm_fail(err, PLMM_ERR_WIRE, "cannot read a share at point %u: points are 1..%u", x,
-                         P - 1);
+                         PLMM_SHAMIR_PRIME - 1);
     }
     plmm_share s = {.x = x};
     uint64_t outside = 0;
     for (size_t i = 0; i < PLMM_SHAMIR_LIMBS; i++) {
         s.y[i] = plmm_load_le32(in + 4 * i);
-        outside |= (uint64_t)P - 1 - s.y[i]; /* bit 63 set if y >= p */
+        outside |= (uint64_t)PLMM_SHAMIR_PRIME - 1 - s.y[i]; /* bit 63 set if y >= p */
     }
     bool ok = outside >> 63 == 0;
     if (ok) {
@@ -234,7 +213,8 @@ plmm_status plmm_share_decode(plmm_share *out, uint32_t x, const uint8_t *in, si
     plmm_wipe(&s, sizeof s);
     if (!ok) {
         return plmm_fail(err, PLMM_ERR_WIRE,
-                         "cannot read the share at point %u: a word of it is not below %u", x, P);
+                         "cannot read the share at point %u: a word of it is not below %u", x,
+                         PLMM_SHAMIR_PRIME);
     }
     return PLMM_OK;
 }
@@ -247,7 +227,7 @@ static void inverse_differences(uint32_t *out, const uint32_t *xs, size_t m)
     for (size_t i = 0; i < m; i++) {
         uint32_t d = 1;
         for (size_t j = 0; j < m; j++) {
-            d = i == j ? d : mul(d, sub(xs[i], xs[j]));
+            d = i == j ? d : plmm__mul(d, plmm__sub(xs[i], xs[j]));
         }
         out[i] = d;
     }
@@ -268,51 +248,61 @@ plmm_status plmm_shamir_basis_init(plmm_shamir_basis *b, const uint32_t *xs, siz
     uint32_t inv[PLMM_SHAMIR_SHARES_MAX];
     uint32_t all = 1; /* prod of (-x_j) */
     for (size_t i = 0; i < t; i++) {
-        inv[i] = sub(0, xs[i]);
-        all = mul(all, inv[i]);
+        inv[i] = plmm__sub(0, xs[i]);
+        all = plmm__mul(all, inv[i]);
     }
     invert_all(inv, t);
     for (size_t i = 0; i < t; i++) {
-        b->weights[i] = mul(b->weights[i], mul(all, inv[i]));
+        b->weights[i] = plmm__mul(b->weights[i], plmm__mul(all, inv[i]));
     }
     return PLMM_OK;
 }
 
-/* 0 if and only if the m values lie on a polynomial of degree < t: the m - t checks of the dual
- * code, sum of v_i x_i^e y_i = 0 for e < m - t (MacWilliams and Sloane, ch. 10). */
-static uint64_t off_polynomial(const plmm_shamir_basis *b, const plmm_share *shares, size_t limb)
+/* The m - t syndromes of one limb, sum over i < m of v_i x_i^e y_i for e < m - t: the checks of the dual
+ * code (MacWilliams and Sloane, ch. 10), all 0 if and only if the m values lie on a polynomial of
+ * degree < t. */
+void plmm__syndromes(uint32_t *s, const plmm_shamir_basis *b, const plmm_share *shares, size_t limb)
 {
     uint32_t z[PLMM_SHAMIR_SHARES_MAX];
-    uint64_t bad = 0;
     for (size_t i = 0; i < b->m; i++) {
-        z[i] = mul(b->dual[i], shares[i].y[limb]);
+        z[i] = plmm__mul(b->dual[i], shares[i].y[limb]);
     }
-    for (uint32_t e = b->t; e < b->m; e++) {
+    for (uint32_t e = 0; e < b->m - b->t; e++) {
         uint64_t sum = 0;
         for (size_t i = 0; i < b->m; i++) {
             sum += z[i];
-            z[i] = mul(z[i], b->xs[i]);
+            z[i] = plmm__mul(z[i], b->xs[i]);
         }
-        bad |= reduce(sum);
+        s[e] = plmm__reduce(sum);
     }
     plmm_wipe(z, sizeof z[0] * b->m);
-    return bad;
+}
+
+static uint32_t off_polynomial(const plmm_shamir_basis *b, const plmm_share *shares, size_t limb)
+{
+    uint32_t s[PLMM_SHAMIR_SHARES_MAX];
+    uint32_t any = 0;
+    plmm__syndromes(s, b, shares, limb);
+    for (size_t e = 0; e < b->m - b->t; e++) {
+        any |= s[e];
+    }
+    return any;
 }
 
 static uint32_t at_zero(const plmm_shamir_basis *b, const plmm_share *shares, size_t limb)
 {
     uint64_t sum = 0;
     for (size_t i = 0; i < b->t; i++) {
-        sum += mul(b->weights[i], shares[i].y[limb]);
+        sum += plmm__mul(b->weights[i], shares[i].y[limb]);
     }
-    return reduce(sum);
+    return plmm__reduce(sum);
 }
 
 plmm_status plmm_shamir_combine(uint8_t secret[32], const plmm_shamir_basis *b,
                                 const plmm_share *shares, plmm_error *err)
 {
     uint32_t limbs[PLMM_SHAMIR_LIMBS];
-    uint64_t bad = 0;
+    uint32_t bad = 0;
     for (size_t i = 0; i < b->m; i++) {
         if (shares[i].x != b->xs[i]) {
             return plmm_fail(err, PLMM_ERR_RANGE,

@@ -124,6 +124,52 @@ static void prop_false_shares_are_seen(plmm_rng *r, int step)
           t);
 }
 
+/* Up to (n - t) / 2 liars, each in a random set of limbs, are found, no one else is, and the secret comes
+ * back. One more than that with independent lies is refused, and nothing is moved. */
+static void prop_liars_are_found(plmm_rng *r, int step)
+{
+    plmm_share s[N_MAX], before[N_MAX];
+    uint8_t secret[32], got[32] = {0};
+    uint32_t t, xs[N_MAX];
+    plmm_error err = {0};
+    size_t n = deal(r, s, &t, secret), most = (n - t) / 2;
+    size_t liars = n == t ? 0 : (size_t)plmm_rng_below(r, most + 2); /* n = t: nothing is seen */
+    for (size_t i = 0; i < liars; i++) {
+        uint64_t limbs = 1 + plmm_rng_below(r, 511);
+        for (size_t l = 0; l < PLMM_SHAMIR_LIMBS; l++) {
+            uint64_t lie = (limbs >> l & 1) != 0 ? 1 + plmm_rng_below(r, p - 1) : 0;
+            s[i].y[l] = (uint32_t)((s[i].y[l] + lie) % p);
+        }
+    }
+    uint32_t false_points[N_MAX];
+    for (size_t i = 0; i < liars; i++) {
+        false_points[i] = s[i].x;
+    }
+    shuffle(r, s, n);
+    for (size_t i = 0; i < n; i++) {
+        xs[i] = s[i].x;
+    }
+    memcpy(before, s, sizeof s);
+    CHECK(plmm_shamir_basis_init(&basis, xs, n, t, &err) == PLMM_OK, "%s", err.msg);
+    plmm_status rc = plmm_shamir_correct(&basis, s, &err);
+    if (liars > most) { /* a chance of about 2^-31 a limb to look like fewer */
+        CHECK(rc == PLMM_ERR_PEER && basis.m == n && memcmp(before, s, sizeof s) == 0,
+              "step %d: %zu of at most %zu, n %zu t %u", step, liars, most, n, t);
+        return;
+    }
+    CHECK(rc == PLMM_OK && basis.m == n - liars, "step %d: %zu liars, %u left of %zu: %s", step,
+          liars, basis.m, n, err.msg);
+    for (size_t i = 0; i < n; i++) {
+        bool lied = false;
+        for (size_t j = 0; j < liars; j++) {
+            lied = lied || s[i].x == false_points[j];
+        }
+        CHECK(lied == (i >= n - liars), "step %d: share %zu of point %u", step, i, s[i].x);
+    }
+    CHECK(plmm_shamir_combine(got, &basis, s, &err) == PLMM_OK, "step %d: %s", step, err.msg);
+    CHECK(memcmp(got, secret, 32) == 0, "step %d: the secret comes back", step);
+}
+
 /* Given any t - 1 shares, every value of the secret is still possible: the polynomial through them
  * and (0, guess) has degree below t, so the shares are as likely under one secret as under another.
  */
@@ -223,6 +269,12 @@ static void prop_largest(plmm_rng *r)
     CHECK(plmm_shamir_basis_init(&basis, xs, COUNT(xs), t, NULL) == PLMM_OK, "basis");
     CHECK(plmm_shamir_combine(got, &basis, s, NULL) == PLMM_OK, "combine");
     CHECK(memcmp(got, secret, 32) == 0, "the secret comes back");
+    s[1234].y[5] ^= 1; /* one liar with three shares to spare */
+    CHECK(plmm_shamir_combine(got, &basis, s, NULL) == PLMM_ERR_PEER, "seen");
+    CHECK(plmm_shamir_correct(&basis, s, NULL) == PLMM_OK, "found");
+    CHECK(basis.m == COUNT(xs) - 1 && s[basis.m].x == xs[1234], "who it was");
+    CHECK(plmm_shamir_combine(got, &basis, s, NULL) == PLMM_OK, "combine");
+    CHECK(memcmp(got, secret, 32) == 0, "the secret comes back");
 }
 
 int main(void)
@@ -233,6 +285,7 @@ int main(void)
     for (int step = 0; step < 400; step++) {
         prop_any_t_reconstruct(&r, step);
         prop_false_shares_are_seen(&r, step);
+        prop_liars_are_found(&r, step);
         prop_below_t_fits_anything(&r, step);
         prop_linear(&r, step);
     }

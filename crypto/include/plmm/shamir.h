@@ -67,4 +67,13 @@ PLMM_NODISCARD plmm_status plmm_shamir_basis_init(plmm_shamir_basis *b, const ui
 PLMM_NODISCARD plmm_status plmm_shamir_combine(uint8_t secret[32], const plmm_shamir_basis *b,
                                                const plmm_share *shares, plmm_error *err);
 
+/* After plmm_shamir_combine refused: finds the false shares, if there are at most (m - t) / 2 of them
+ * (whoever they are, in however many limbs; Reed-Solomon decoding by the syndromes), moves them behind
+ * the good ones and makes *b the basis of those. The false ones are then shares[b->m .. old m), to be
+ * blamed, and plmm_shamir_combine succeeds. With more liars than that PLMM_ERR_PEER, nothing changes;
+ * more than (m - t) / 2 liars who agree on another polynomial cannot be told from honest ones, so
+ * check the secret against its public key or commitment. Time depends on which shares are false. */
+PLMM_NODISCARD plmm_status plmm_shamir_correct(plmm_shamir_basis *b, plmm_share *shares,
+                                               plmm_error *err);
+
 #endif
