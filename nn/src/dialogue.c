@@ -286,8 +286,8 @@ static plmm_status read_spoken(plmm_dialogue_reader *r, bool *complete, plmm_err
 {
     *complete = false;
     for (; r->turn != NULL; r->turn = plmm_json_next(r->turn)) {
-        speaker who;
-        const char *text;
+        speaker who = SPEAKER_OTHER;
+        const char *text = NULL;
         PLMM_TRY(r->form == FORM_MESSAGES ? read_message(r, r->turn, &who, &text, err)
                                           : read_turn(r, r->turn, &who, &text, err));
         if (who == SPEAKER_USER && *complete) {

@@ -1,0 +1,92 @@
+/* Loading and printing for all verbs. */
+#include "program.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "plmm/peft.h"
+
+plmm_status dtype_of(const char *text, plmm_dtype *out, plmm_error *err)
+{
+    static const plmm_dtype all[] = {PLMM_F32, PLMM_F16, PLMM_BF16};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        if (strcmp(plmm_dtype_name(all[i]), text) == 0) {
+            *out = all[i];
+            return PLMM_OK;
+        }
+    }
+    return plmm_fail(err, PLMM_ERR_CONFIG, "--dtype is \"%s\", expected f32, f16 or bf16", text);
+}
+
+static plmm_status load_adapters(plmm_cli_args *a, loaded *l, plmm_error *err)
+{
+    const char *dir;
+    for (size_t i = 0; (dir = plmm_cli_item(a, "adapter", i)) != NULL; i++) {
+        if (i == ADAPTERS_MAX) {
+            return plmm_fail(err, PLMM_ERR_CONFIG, "more than %d adapters", (int)ADAPTERS_MAX);
+        }
+        PLMM_TRY(plmm_peft_load(dir, plmm_model_cfg(l->model), &l->adapters[i], err));
+        l->stack.count = i + 1;
+        l->rank += plmm_adapter_spec(l->adapters[i])->rank;
+    }
+    return PLMM_OK;
+}
+
+plmm_status load_all(plmm_cli_args *a, loaded *l, plmm_error *err)
+{
+    *l = (loaded){0};
+    PLMM_TRY(plmm_checkpoint_load(a->operands[0], &l->model, &l->tokenizer, err));
+    l->stack.adapters = (const plmm_adapter *const *)l->adapters;
+    plmm_status rc = PLMM_OK;
+    if (l->tokenizer == NULL) {
+        rc = plmm_fail(err, PLMM_ERR_NOTFOUND, "there is no tokenizer beside the model %s",
+                       a->operands[0]);
+    } else {
+        const plmm_model_config *cfg = plmm_model_cfg(l->model);
+        plmm_chat_init(&l->chat, l->tokenizer, cfg->bos, cfg->eos);
+        rc = load_adapters(a, l, err);
+    }
+    if (rc != PLMM_OK) {
+        loaded_free(l);
+    }
+    return rc;
+}
+
+void loaded_free(loaded *l)
+{
+    for (size_t i = 0; i < ADAPTERS_MAX; i++) {
+        plmm_adapter_free(l->adapters[i]);
+    }
+    plmm_tokenizer_free(l->tokenizer);
+    plmm_model_free(l->model);
+    *l = (loaded){0};
+}
+
+typedef struct job {
+    void (*fn)(void *arg, size_t i);
+    void *arg;
+} job;
+
+static plmm_status run_one(void *ctx, size_t index, uint32_t thread, plmm_error *err)
+{
+    const job *j = ctx;
+    (void)thread;
+    (void)err;
+    j->fn(j->arg, index);
+    return PLMM_OK;
+}
+
+void run_on_pool(void *pool, size_t n, void (*fn)(void *arg, size_t i), void *arg)
+{
+    job j = {fn, arg};
+    plmm_status rc = plmm_pool_run(pool, n, run_one, &j, NULL);
+    PLMM_ASSERT(rc == PLMM_OK);
+}
+
+plmm_status out_sink(void *ctx, const char *bytes, size_t len, plmm_error *err)
+{
+    (void)ctx;
+    return fwrite(bytes, 1, len, stdout) == len
+               ? PLMM_OK
+               : plmm_fail(err, PLMM_ERR_IO, "cannot write to standard output");
+}

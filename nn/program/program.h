@@ -1,0 +1,98 @@
+/* What the verbs of plmm-model share: data sets of token ids, and printing. */
+#ifndef PLMM_NN_PROGRAM_H
+#define PLMM_NN_PROGRAM_H
+
+#include "plmm/chat.h"
+#include "plmm/checkpoint.h"
+#include "plmm/cli.h"
+#include "plmm/lora.h"
+#include "plmm/pool.h"
+#include "plmm/rng.h"
+#include "plmm/train.h"
+
+/* --- verbs --- */
+
+plmm_status verb_info(plmm_cli_args *a, plmm_error *err);
+plmm_status verb_pretrain(plmm_cli_args *a, plmm_error *err);
+plmm_status verb_train(plmm_cli_args *a, plmm_error *err);
+plmm_status verb_generate(plmm_cli_args *a, plmm_error *err);
+plmm_status verb_eval(plmm_cli_args *a, plmm_error *err);
+plmm_status verb_tokenize(plmm_cli_args *a, plmm_error *err);
+
+/* --- sequences of one data set --- */
+
+/* Sequence i is tokens[begin[i] .. begin[i + 1]) with its targets. */
+typedef struct dataset {
+    plmm_ids tokens, targets;
+    size_t *begin;
+    size_t n, cap;
+} dataset;
+
+void dataset_free(dataset *d);
+
+/* Adds one sequence; an empty one is left out. */
+plmm_status dataset_add(dataset *d, const plmm_ids *tokens, const plmm_ids *targets,
+                        plmm_error *err) PLMM_NODISCARD;
+
+typedef enum learn_what { LEARN_RESPONSES, LEARN_ALL } learn_what;
+
+/* Reads a file: .json and .jsonl hold dialogues, anything else is plain text, whose parts are
+ * separated by empty lines. Sequences are at most `context` long; longer plain text is cut in
+ * windows. */
+plmm_status dataset_read(dataset *d, const char *path, const plmm_chat *chat, size_t context,
+                         learn_what what, plmm_error *err) PLMM_NODISCARD;
+
+/* Every text of a file in turn, for training a tokenizer. */
+typedef plmm_status (*text_fn)(void *ctx, const char *text, size_t len, plmm_error *err);
+plmm_status texts_of(const char *path, text_fn each, void *ctx, plmm_error *err) PLMM_NODISCARD;
+
+/* Draws batches without end: each epoch in a new order. */
+typedef struct batcher {
+    const dataset *d;
+    size_t tokens_max; /* of a batch; a longer sequence is a batch of its own */
+    uint32_t *order;
+    size_t at;
+    uint64_t epoch;
+    plmm_rng rng;
+    int32_t *tokens, *targets;
+    uint32_t *lens;
+} batcher;
+
+plmm_status batcher_init(batcher *b, const dataset *d, size_t tokens_max, uint64_t seed,
+                         plmm_error *err) PLMM_NODISCARD;
+void batcher_free(batcher *b);
+void batcher_next(batcher *b, plmm_batch *out);
+
+/* The steps that `epochs` passes over the data take, about. */
+uint64_t batcher_steps(const batcher *b, double epochs);
+
+size_t dataset_longest(const dataset *d);
+
+/* --- models and adapters --- */
+
+enum { ADAPTERS_MAX = PLMM_STACK_MAX };
+
+/* A model, its tokenizer and the adapters named by --adapter. */
+typedef struct loaded {
+    plmm_model *model;
+    plmm_tokenizer *tokenizer;
+    plmm_chat chat;
+    plmm_adapter *adapters[ADAPTERS_MAX];
+    plmm_stack stack;
+    uint32_t rank; /* of all adapters together */
+} loaded;
+
+/* The operand 0 of the verb. PLMM_ERR_NOTFOUND if there is no tokenizer. */
+plmm_status load_all(plmm_cli_args *a, loaded *l, plmm_error *err) PLMM_NODISCARD;
+void loaded_free(loaded *l);
+
+/* "f32", "f16" or "bf16". */
+plmm_status dtype_of(const char *text, plmm_dtype *out, plmm_error *err) PLMM_NODISCARD;
+
+/* A runner on a pool. */
+void run_on_pool(void *pool, size_t n, void (*fn)(void *arg, size_t i), void *arg);
+
+/* A plmm_json_sink to standard output. */
+plmm_status out_sink(void *ctx, const char *bytes, size_t len, plmm_error *err);
+
+#endif
