@@ -156,7 +156,7 @@ plmm_status plmm_encode(uint32_t *x, double *norm, const plmm_encoding *e, const
         return plmm_fail(err, PLMM_ERR_RANGE, "cannot encode an update of weight %u: it is 1..%u",
                          weight, e->weight_max);
     }
-    double l2;
+    double l2 = 0;
     PLMM_TRY(plmm_vector_norm(&l2, delta, d, err));
     /* Three factors in one; |delta[i]| * factor <= X * (1 + 4 * 2^-53). */
     double shrink = l2 > e->clip ? e->clip / l2 : 1.0;

@@ -129,7 +129,7 @@ static void polynomial(uint32_t *c, uint32_t t, uint32_t limb, const plmm_seed *
         const uint8_t *w = bytes + COEF_BYTES * k;
         uint32_t r = plmm__reduce(plmm_load_le32(w + 12));
         for (int i = 2; i >= 0; i--) {
-            r = plmm__reduce((uint64_t)r << 32 | plmm_load_le32(w + 4 * i));
+            r = plmm__reduce((uint64_t)r << 32 | plmm_load_le32(w + (size_t)4 * (size_t)i));
         }
         c[k] = r;
     }

@@ -43,7 +43,7 @@ static void massey(recurrence *r, const uint32_t *s, size_t count)
         }
         memcpy(keep, r->c, sizeof keep);
         subtract_shifted(r->c, before, plmm__mul(d, plmm__invert(last)), shift, count);
-        if (2 * r->len <= n) {
+        if ((size_t)2 * r->len <= n) {
             r->len = (uint32_t)n + 1 - r->len;
             memcpy(before, keep, sizeof before);
             last = d;

@@ -72,7 +72,7 @@ static size_t deal(plmm_rng *r, plmm_share *s, uint32_t *t, uint8_t secret[32])
     plmm_seed seed;
     *t = 1 + (uint32_t)plmm_rng_below(r, n);
     bool own_points = plmm_rng_below(r, 2) == 0;
-    uint32_t base = 1 + (uint32_t)plmm_rng_below(r, p - 1 - 50 * N_MAX);
+    uint32_t base = 1 + (uint32_t)plmm_rng_below(r, p - 1 - (uint64_t)50 * N_MAX);
     for (size_t i = 0; i < n; i++) {
         base += 1 + (uint32_t)plmm_rng_below(r, 49);
         xs[i] = base;

@@ -28,7 +28,7 @@ static inline vec vec_get(const char *path, const char *name)
         }
         (void)snprintf(v.name, sizeof v.name, "%s", name);
         for (const char *s = line + n + 2; vec_nibble(s[0]) >= 0; s += 2) {
-            v.b[v.len++] = (uint8_t)(vec_nibble(s[0]) << 4 | vec_nibble(s[1]));
+            v.b[v.len++] = (uint8_t)(vec_nibble(s[0]) * 16 + vec_nibble(s[1]));
         }
         (void)fclose(f);
         return v;

@@ -174,7 +174,7 @@ static void test_rounding_at_the_bound(void)
 
 static void test_decode(void)
 {
-    const int64_t reach = 2 * 32767;
+    const int64_t reach = INT64_C(2) * 32767;
     uint32_t x[3] = {32767, (uint32_t)-32767 & 0x7fffff, 30};
     float mean[2] = {-7, -7};
     double sum[2];

@@ -27,8 +27,8 @@ static void test_published(void)
     plmm_store_le64(want, UINT64_C(33) << 31);
     for (uint32_t i = 0; i < 5; i++) {
         all[i].x = i + 1;
-        all[i].y[0] = plmm_load_be32(v.b + 8 * i);
-        all[i].y[1] = plmm_load_be32(v.b + 8 * i + 4);
+        all[i].y[0] = plmm_load_be32(v.b + (size_t)8 * i);
+        all[i].y[1] = plmm_load_be32(v.b + (size_t)8 * i + 4);
     }
     plmm_error err = {0};
     int triples = 0;
