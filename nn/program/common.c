@@ -62,27 +62,6 @@ void loaded_free(loaded *l)
     *l = (loaded){0};
 }
 
-typedef struct job {
-    void (*fn)(void *arg, size_t i);
-    void *arg;
-} job;
-
-static plmm_status run_one(void *ctx, size_t index, uint32_t thread, plmm_error *err)
-{
-    const job *j = ctx;
-    (void)thread;
-    (void)err;
-    j->fn(j->arg, index);
-    return PLMM_OK;
-}
-
-void run_on_pool(void *pool, size_t n, void (*fn)(void *arg, size_t i), void *arg)
-{
-    job j = {fn, arg};
-    plmm_status rc = plmm_pool_run(pool, n, run_one, &j, NULL);
-    PLMM_ASSERT(rc == PLMM_OK);
-}
-
 plmm_status out_sink(void *ctx, const char *bytes, size_t len, plmm_error *err)
 {
     (void)ctx;

@@ -20,7 +20,6 @@ typedef struct job {
     dataset train, held;
     batcher batches;
     plmm_pool *pool;
-    plmm_runner runner;
     plmm_shards *shards;
     plmm_adamw *adamw;
     float *grads;
@@ -156,7 +155,6 @@ static plmm_status prepare_training(job *j, plmm_error *err)
     ap.beta2 = 0.99f;
     ap.decay = (float)plmm_cli_real(j->a, "decay");
     PLMM_TRY(plmm_pool_new(size_of(j, "threads"), &j->pool, err));
-    j->runner = (plmm_runner){run_on_pool, j->pool};
     PLMM_TRY(plmm_shards_new(cfg, &wp, shards, &j->shards, err));
     PLMM_TRY(plmm_adamw_new(plmm_model_count(j->model), &ap, &j->adamw, err));
     j->grads = plmm_alloc(plmm_model_count(j->model), sizeof *j->grads);
@@ -175,7 +173,7 @@ static plmm_status held_out_loss(job *j, double *loss, plmm_error *err)
         plmm_batch batch;
         batcher_next(&b, &batch);
         seen += batch.seqs;
-        rc = plmm_shards_loss(j->shards, &j->runner, j->model, &batch, &sum, err);
+        rc = plmm_shards_loss(j->shards, j->pool, j->model, &batch, &sum, err);
     }
     batcher_free(&b);
     *loss = sum.count > 0 ? sum.nll / (double)sum.count : NAN;
@@ -196,7 +194,7 @@ static plmm_status one_step(job *j, uint64_t i, double *loss, plmm_error *err)
                                warmup < j->steps / 2 ? warmup : j->steps / 2, j->steps),
         .clip = (float)plmm_cli_real(j->a, "clip")};
     batcher_next(&j->batches, &batch);
-    return plmm_step_full(j->shards, &j->runner, j->model, j->adamw, &batch, &p, j->grads, loss,
+    return plmm_step_full(j->shards, j->pool, j->model, j->adamw, &batch, &p, j->grads, loss,
                           err);
 }
 

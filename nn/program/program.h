@@ -89,9 +89,6 @@ void loaded_free(loaded *l);
 /* "f32", "f16" or "bf16". */
 plmm_status dtype_of(const char *text, plmm_dtype *out, plmm_error *err) PLMM_NODISCARD;
 
-/* A runner on a pool. */
-void run_on_pool(void *pool, size_t n, void (*fn)(void *arg, size_t i), void *arg);
-
 /* A plmm_json_sink to standard output. */
 plmm_status out_sink(void *ctx, const char *bytes, size_t len, plmm_error *err);
 
