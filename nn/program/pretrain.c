@@ -194,8 +194,7 @@ static plmm_status one_step(job *j, uint64_t i, double *loss, plmm_error *err)
                                warmup < j->steps / 2 ? warmup : j->steps / 2, j->steps),
         .clip = (float)plmm_cli_real(j->a, "clip")};
     batcher_next(&j->batches, &batch);
-    return plmm_step_full(j->shards, j->pool, j->model, j->adamw, &batch, &p, j->grads, loss,
-                          err);
+    return plmm_step_full(j->shards, j->pool, j->model, j->adamw, &batch, &p, j->grads, loss, err);
 }
 
 static plmm_status train(job *j, plmm_error *err)
