@@ -15,7 +15,9 @@
 typedef struct plmm_merge_params {
     plmm_method method;
     plmm_server_opt server;
-    uint64_t round; /* its parity says which factor travelled */
+    uint64_t
+        round; /* how many rounds were merged before: the version that was trained, minus 1. Not the
+                       protocol's number, which also counts rounds that were aborted */
 } plmm_merge_params;
 
 typedef struct plmm_merge_stats {
