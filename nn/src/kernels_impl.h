@@ -103,16 +103,22 @@ STRIP(strip2, v4, 2, 6, 4)
 STRIP(strip1, v4, 1, 8, 4)
 #endif
 
-static void strip_scalar(size_t m, size_t n, size_t k, const float *a, size_t a_row, size_t a_col,
-                         const float *b, size_t ldb, float *c, size_t ldc, bool acc)
+/* The last n < 4 columns, in a vector too, so that the compiler fuses alike. */
+static void strip_rest(size_t m, size_t n, size_t k, const float *a, size_t a_row, size_t a_col,
+                       const float *b, size_t ldb, float *c, size_t ldc, bool acc)
 {
     for (size_t i = 0; i < m; i++) {
+        v4 s = {0};
+        for (size_t j = 0; acc && j < n; j++) {
+            s[j] = c[i * ldc + j];
+        }
+        for (size_t p = 0; p < k; p++) {
+            const float *x = b + p * ldb;
+            v4 y = {x[0], n > 1 ? x[1] : 0.0f, n > 2 ? x[2] : 0.0f, 0.0f};
+            s += a[i * a_row + p * a_col] * y;
+        }
         for (size_t j = 0; j < n; j++) {
-            float s = acc ? c[i * ldc + j] : 0.0f;
-            for (size_t p = 0; p < k; p++) {
-                s += a[i * a_row + p * a_col] * b[p * ldb + j];
-            }
-            c[i * ldc + j] = s;
+            c[i * ldc + j] = s[j];
         }
     }
 }
@@ -165,7 +171,7 @@ static void gemm_block(size_t m, size_t n, size_t k, const float *a, size_t a_ro
         size_t width = 0;
         strip_fn *strip = choose_strip(n - j, &width);
         if (strip == NULL) {
-            strip_scalar(m, n - j, k, a, a_row, a_col, b + j, ldb, c + j, ldc, acc);
+            strip_rest(m, n - j, k, a, a_row, a_col, b + j, ldb, c + j, ldc, acc);
             return;
         }
         strip(m, k, a, a_row, a_col, b + j, ldb, c + j, ldc, acc);
