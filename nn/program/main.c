@@ -35,7 +35,83 @@ static const plmm_cli_option pretrain_options[] = {
     {"quiet", PLMM_CLI_FLAG, NULL, NULL, 0, 0, "no progress"},
 };
 
+#define ADAPTER                                                                                    \
+    {                                                                                              \
+        "adapter", PLMM_CLI_LIST, "DIR", NULL, 0, 0,                                               \
+            "PEFT directory on top; may be given several times"                                    \
+    }
+#define QUIET                                                                                      \
+    {                                                                                              \
+        "quiet", PLMM_CLI_FLAG, NULL, NULL, 0, 0, "no progress"                                    \
+    }
+
+static const plmm_cli_option info_options[] = {
+    ADAPTER,
+    {"tensors", PLMM_CLI_FLAG, NULL, NULL, 0, 0, "list every tensor"},
+    {"json", PLMM_CLI_FLAG, NULL, NULL, 0, 0, "print one line of JSON"},
+};
+
+static const plmm_cli_option train_options[] = {
+    {"out", PLMM_CLI_TEXT, "DIR", NULL, 0, 0, "where the adapter goes, a PEFT directory"},
+    {"held-out", PLMM_CLI_TEXT, "FILE", NULL, 0, 0, "dialogues to measure the loss on"},
+    ADAPTER,
+    {"init", PLMM_CLI_TEXT, "DIR", NULL, 0, 0, "go on from this adapter instead of a new one"},
+    {"rank", PLMM_CLI_INT, "N", "8", 1, PLMM_RANK_MAX, "rank of a new adapter"},
+    {"alpha", PLMM_CLI_REAL, "X", "0", 0, 1e6, "scale times rank; 0: twice the rank"},
+    {"targets", PLMM_CLI_TEXT, "LIST", "all", 0, 0, "of q,k,v,o,gate,up,down; or all, attention"},
+    {"dropout", PLMM_CLI_REAL, "X", "0", 0, 0.99, "on the input of the adapter"},
+    {"epochs", PLMM_CLI_REAL, "X", "3", 1e-6, 1e6, "passes over the dialogues"},
+    {"steps", PLMM_CLI_INT, "N", "0", 0, 1e12, "steps instead of epochs"},
+    {"batch-tokens", PLMM_CLI_INT, "N", "512", 1, 1 << 24, "tokens of a step"},
+    {"max-length", PLMM_CLI_INT, "N", "0", 0, 1 << 20, "cut dialogues to N tokens; 0: the context"},
+    {"lr", PLMM_CLI_REAL, "X", "0.002", 0, 10, "peak learning rate; falls as a cosine to a tenth"},
+    {"warmup", PLMM_CLI_INT, "N", "10", 0, 1e9, "steps of rising learning rate"},
+    {"decay", PLMM_CLI_REAL, "X", "0", 0, 10, "weight decay"},
+    {"clip", PLMM_CLI_REAL, "X", "1", 0, 1e9, "largest norm of a gradient; 0: no limit"},
+    {"seed", PLMM_CLI_INT, "N", "1", 0, 1e15, "of the adapter and the order"},
+    {"dtype", PLMM_CLI_TEXT, "TYPE", "f32", 0, 0, "of the written weights: f32, f16 or bf16"},
+    {"json", PLMM_CLI_FLAG, NULL, NULL, 0, 0, "report as one line of JSON"},
+    QUIET,
+};
+
+static const plmm_cli_option generate_options[] = {
+    {"prompt", PLMM_CLI_TEXT, "TEXT", "", 0, 0, "what to continue, or the question"},
+    {"chat", PLMM_CLI_FLAG, NULL, NULL, 0, 0, "the prompt is a user's turn; print the answer"},
+    ADAPTER,
+    {"max-new", PLMM_CLI_INT, "N", "64", 1, 1 << 20, "tokens at most"},
+    {"temperature", PLMM_CLI_REAL, "X", "0", 0, 100, "0: always the most probable token"},
+    {"top-k", PLMM_CLI_INT, "N", "0", 0, 1 << 20, "draw from the N most probable; 0: from all"},
+    {"top-p", PLMM_CLI_REAL, "X", "1", 0, 1, "draw from the fewest that have this probability"},
+    {"seed", PLMM_CLI_INT, "N", "1", 0, 1e15, "of the drawing"},
+    {"json", PLMM_CLI_FLAG, NULL, NULL, 0, 0, "print text and ids as one line of JSON"},
+};
+
+static const plmm_cli_option eval_options[] = {
+    ADAPTER,
+    {"max", PLMM_CLI_INT, "N", "0", 0, 1e12, "only the first N dialogues; 0: all"},
+    {"max-new", PLMM_CLI_INT, "N", "48", 1, 1 << 20, "tokens of an answer at most"},
+    {"no-generate", PLMM_CLI_FLAG, NULL, NULL, 0, 0, "likelihoods only: much faster"},
+    {"show", PLMM_CLI_INT, "N", "0", 0, 1e9, "print the first N answers"},
+    {"json", PLMM_CLI_FLAG, NULL, NULL, 0, 0, "print one line of JSON"},
+    QUIET,
+};
+
+static const plmm_cli_option tokenize_options[] = {
+    {"text", PLMM_CLI_TEXT, "TEXT", NULL, 0, 0, "what to tokenize"},
+    {"file", PLMM_CLI_TEXT, "FILE", NULL, 0, 0, "a file instead; otherwise standard input"},
+    {"lines", PLMM_CLI_FLAG, NULL, NULL, 0, 0, "the input is JSON lines {\"text\": ..}"},
+    {"decode", PLMM_CLI_TEXT, "IDS", NULL, 0, 0, "the text of these ids, as \"1 2 3\""},
+    {"bos", PLMM_CLI_FLAG, NULL, NULL, 0, 0, "begin-of-text token first"},
+    {"eos", PLMM_CLI_FLAG, NULL, NULL, 0, 0, "end-of-text token last"},
+    {"specials", PLMM_CLI_FLAG, NULL, NULL, 0, 0, "special tokens in the text are recognised"},
+    {"json", PLMM_CLI_FLAG, NULL, NULL, 0, 0, "print one line of JSON"},
+};
+
 static const plmm_cli_verb verbs[] = {
+    {"info", "MODEL", 1, 1, "say what a model is",
+     "  plmm-model info models/base --tensors\n"
+     "  plmm-model info models/base --adapter out/expert --json",
+     info_options, COUNT(info_options), verb_info},
     {"pretrain", "FILE...", 1, 200, "make a base model from text",
      "Reads text (parts separated by empty lines) and dialogues (.jsonl, .json), trains a "
      "byte-level\n"
@@ -47,6 +123,30 @@ static const plmm_cli_verb verbs[] = {
      "  plmm-model pretrain base.jsonl --out models/mine --dtype bf16 --epochs 3\n"
      "  plmm-model pretrain more.txt --init models/mine --out models/mine2 --lr 0.001",
      pretrain_options, COUNT(pretrain_options), verb_pretrain},
+    {"train", "MODEL FILE...", 2, 200, "train an adapter on dialogues",
+     "Trains a LoRA adapter on dialogues (JSON lines or a JSON array with prompt and response,\n"
+     "instruction and output, messages, ...), on the responses only, and writes it as a PEFT\n"
+     "directory. Adapters given with --adapter stay frozen below the new one.\n"
+     "\n"
+     "  plmm-model train models/base it.jsonl --out out/it --rank 8 --held-out it-held.jsonl",
+     train_options, COUNT(train_options), verb_train},
+    {"generate", "MODEL", 1, 1, "continue a text or answer a question",
+     "  plmm-model generate stories260K.bin --prompt \"Once upon a time\" --max-new 200\n"
+     "  plmm-model generate models/base --chat --prompt \"What is a cow?\" --adapter out/expert",
+     generate_options, COUNT(generate_options), verb_generate},
+    {"eval", "MODEL FILE", 2, 2, "measure on dialogues",
+     "Prints the loss (nats a token of the responses) and the perplexity; and of greedy answers "
+     "the\n"
+     "share that matches exactly (case, punctuation and spacing aside) and ROUGE-1 precision, "
+     "recall\n"
+     "and F. By domain if the file names domains.\n"
+     "\n"
+     "  plmm-model eval models/base held.jsonl --adapter out/expert --show 5",
+     eval_options, COUNT(eval_options), verb_eval},
+    {"tokenize", "MODEL|FILE", 1, 1, "turn text into token ids and back",
+     "  plmm-model tokenize models/base --text \"Hello, world\"\n"
+     "  plmm-model tokenize tokenizer.json --decode \"12 80 7\"",
+     tokenize_options, COUNT(tokenize_options), verb_tokenize},
 };
 
 int main(int argc, char **argv)

@@ -1,0 +1,141 @@
+/* plmm-model info: what a model, and an adapter for it, are. */
+#include "program.h"
+
+#include <math.h>
+#include <stdio.h>
+
+#include "plmm/json.h"
+
+static void put_u32(plmm_json_writer *w, const char *key, uint32_t v)
+{
+    plmm_json_put_key(w, key);
+    plmm_json_put_u64(w, v);
+}
+
+static void put_bool(plmm_json_writer *w, const char *key, bool v)
+{
+    plmm_json_put_key(w, key);
+    plmm_json_put_bool(w, v);
+}
+
+static void put_id(plmm_json_writer *w, const char *key, int32_t id)
+{
+    plmm_json_put_key(w, key);
+    plmm_json_put_int(w, id);
+}
+
+static void put_adapters(plmm_json_writer *w, const loaded *l)
+{
+    plmm_json_put_key(w, "adapters");
+    plmm_json_open_array(w);
+    for (size_t i = 0; i < l->stack.count; i++) {
+        const plmm_lora_spec *s = plmm_adapter_spec(l->adapters[i]);
+        plmm_json_open_object(w);
+        put_u32(w, "rank", s->rank);
+        plmm_json_put_key(w, "alpha");
+        plmm_json_put_float(w, s->alpha);
+        plmm_json_put_key(w, "parameters");
+        plmm_json_put_u64(w, plmm_adapter_count(l->adapters[i]));
+        plmm_json_put_key(w, "targets");
+        plmm_json_open_array(w);
+        for (unsigned k = 0; k < PLMM_TARGETS; k++) {
+            if ((s->targets >> k & 1u) != 0) {
+                plmm_json_put_text(w, plmm_target_name(k));
+            }
+        }
+        plmm_json_close_array(w);
+        plmm_json_close_object(w);
+    }
+    plmm_json_close_array(w);
+}
+
+static plmm_status print_json(const loaded *l, plmm_error *err)
+{
+    const plmm_model_config *c = plmm_model_cfg(l->model);
+    plmm_json_writer w;
+    plmm_json_begin(&w, PLMM_JSON_LINES, out_sink, NULL);
+    plmm_json_open_object(&w);
+    plmm_json_put_key(&w, "parameters");
+    plmm_json_put_u64(&w, plmm_model_count(l->model));
+    put_u32(&w, "dim", c->dim);
+    put_u32(&w, "layers", c->layers);
+    put_u32(&w, "heads", c->heads);
+    put_u32(&w, "kv_heads", c->kv_heads);
+    put_u32(&w, "head_dim", c->head_dim);
+    put_u32(&w, "hidden", c->hidden);
+    put_u32(&w, "vocab", c->vocab);
+    put_u32(&w, "context", c->context);
+    plmm_json_put_key(&w, "rope_theta");
+    plmm_json_put_float(&w, c->rope_theta);
+    plmm_json_put_key(&w, "norm_eps");
+    plmm_json_put_float(&w, c->norm_eps);
+    put_bool(&w, "tied", c->tied);
+    put_bool(&w, "qkv_bias", c->qkv_bias);
+    put_id(&w, "bos", c->bos);
+    put_id(&w, "eos", c->eos);
+    put_bool(&w, "chat_tokens", l->chat.tokens);
+    put_u32(&w, "tokenizer_tokens", plmm_tokenizer_vocab(l->tokenizer));
+    put_adapters(&w, l);
+    plmm_json_close_object(&w);
+    return plmm_json_end(&w, err);
+}
+
+static void print_tensors(const loaded *l)
+{
+    size_t n;
+    const plmm_view *v = plmm_model_views(l->model, &n);
+    const float *x = plmm_model_weights(l->model);
+    for (size_t i = 0; i < n; i++) {
+        double sum = 0;
+        size_t count = v[i].rows * v[i].cols;
+        for (size_t k = 0; k < count; k++) {
+            double w = (double)x[v[i].offset + k];
+            sum += w * w;
+        }
+        (void)printf("  %-52s %6zu x %-6zu rms %.4g\n", v[i].name, v[i].rows, v[i].cols,
+                     sqrt(sum / (double)count));
+    }
+}
+
+static void print_text(const loaded *l, bool tensors)
+{
+    const plmm_model_config *c = plmm_model_cfg(l->model);
+    (void)printf("%zu parameters: %u layers of width %u, feed-forward %u\n",
+                 plmm_model_count(l->model), c->layers, c->dim, c->hidden);
+    (void)printf(
+        "attention: %u heads of %u, %u for keys and values%s; rope theta %g, norm eps %g\n",
+        c->heads, c->head_dim, c->kv_heads, c->qkv_bias ? ", with biases" : "",
+        (double)c->rope_theta, (double)c->norm_eps);
+    (void)printf("context %u, vocabulary %u (tokenizer: %u), %s head\n", c->context, c->vocab,
+                 plmm_tokenizer_vocab(l->tokenizer), c->tied ? "tied" : "separate");
+    (void)printf("begin of text %d, end of text %d, chats with %s\n", c->bos, c->eos,
+                 l->chat.tokens ? "their own tokens" : "plain text");
+    for (size_t i = 0; i < l->stack.count; i++) {
+        const plmm_lora_spec *s = plmm_adapter_spec(l->adapters[i]);
+        (void)printf("adapter %zu: rank %u, alpha %g, %zu parameters, on", i + 1, s->rank,
+                     (double)s->alpha, plmm_adapter_count(l->adapters[i]));
+        for (unsigned k = 0; k < PLMM_TARGETS; k++) {
+            if ((s->targets >> k & 1u) != 0) {
+                (void)printf(" %s", plmm_target_name(k));
+            }
+        }
+        (void)printf("\n");
+    }
+    if (tensors) {
+        print_tensors(l);
+    }
+}
+
+plmm_status verb_info(plmm_cli_args *a, plmm_error *err)
+{
+    loaded l;
+    PLMM_TRY(load_all(a, &l, err));
+    plmm_status rc = PLMM_OK;
+    if (plmm_cli_flag(a, "json")) {
+        rc = print_json(&l, err);
+    } else {
+        print_text(&l, plmm_cli_flag(a, "tensors"));
+    }
+    loaded_free(&l);
+    return rc;
+}
