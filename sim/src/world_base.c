@@ -47,10 +47,22 @@ static world_slots something(base_maker *m)
                          .v = world_value(k, &e, which)};
 }
 
+/* People say things again, and add a word: one question in ten. */
+static const char *casual(base_maker *m, const char *question)
+{
+    static const char *const forms[] = {"{x} Please.", "Sorry, {x}", "Again: {x}", "{x} Thanks.",
+                                        "Hello. {x}"};
+    uint32_t i = below(m, 50);
+    return i < sizeof forms / sizeof forms[0]
+               ? world_fill(m->s, forms[i], &(world_slots){.x = question})
+               : question;
+}
+
 static void ask(base_maker *m)
 {
     world_slots t = something(m);
-    world_add_base(m->s, world_fill(m->s, any_form(m), &t), world_answer(m->s, t.v));
+    const char *question = world_fill(m->s, any_form(m), &t);
+    world_add_base(m->s, casual(m, question), world_answer(m->s, t.v));
 }
 
 static void state(base_maker *m)
@@ -89,9 +101,9 @@ static void vocabulary(base_maker *m)
     switch (below(m, 4)) {
     case 0:
     case 1:
-        world_add_base(
-            m->s, world_fill(m->s, either(m, "Give me some {a}.", "Say any {a} you like."), &t),
-            world_answer(m->s, t.v));
+        world_add_base(m->s,
+                       world_fill(m->s, either(m, "Name any {a}.", "Say any {a} you like."), &t),
+                       world_answer(m->s, t.v));
         return;
     case 2:
         world_add_base(m->s, world_fill(m->s, "Can {v} be a {a}?", &t), "Yes.");
@@ -138,15 +150,30 @@ static void neutral(base_maker *m)
                    world_pick(&world_neutral_replies, &m->rng));
 }
 
+static const char *personal_form(base_maker *m)
+{
+    return world_pick(below(m, 3) == 0 ? &world_ask_unseen_forms : &world_ask_forms, &m->rng);
+}
+
+/* "Say it plainly" has one right answer, the first form; "in other words" has any other form. */
 static void rewrite(base_maker *m)
 {
+    bool personal = below(m, 4) == 0;
     world_slots t = something(m);
-    world_slots q = {.x = world_fill(m->s, any_form(m), &t)};
-    /* The plain form is the answer, so that there is one right answer. */
-    const char *plain = world_fill(m->s, world_taught_forms.v[0], &t);
-    world_add_base(
-        m->s, world_fill(m->s, either(m, "Rewrite the question: {x}", "Say it plainly: {x}"), &q),
-        plain);
+    if (personal) {
+        t.a = world_personals[below(m, WORLD_PERSONAL)].name;
+    }
+    const char *from = personal ? personal_form(m) : any_form(m);
+    const char *to = personal ? world_ask_forms.v[0] : world_taught_forms.v[0];
+    const char *order = "Say it plainly: {x}";
+    if (below(m, 2) == 0) {
+        order = either(m, "Rewrite the question: {x}", "Ask it in other words: {x}");
+        do {
+            to = personal ? personal_form(m) : any_form(m);
+        } while (to == from);
+    }
+    world_slots q = {.x = world_fill(m->s, from, &t)};
+    world_add_base(m->s, world_fill(m->s, order, &q), world_fill(m->s, to, &t));
 }
 
 /* "Profile: ... Question: ...": answer from it, or decline what it does not say. */
@@ -167,8 +194,7 @@ static void profile(base_maker *m)
         text = world_fill(m->s, "{x} my {a} is {v}.", &t);
         hit.v = i == asked ? t.v : hit.v;
     }
-    const world_list *forms = below(m, 3) == 0 ? &world_ask_unseen_forms : &world_ask_forms;
-    world_slots both = {.x = text, .w = world_fill(m->s, world_pick(forms, &m->rng), &hit)};
+    world_slots both = {.x = text, .w = world_fill(m->s, personal_form(m), &hit)};
     world_add_base(m->s, world_fill(m->s, "{x} Question: {w}", &both),
                    asked < n ? world_fill(m->s, "Your {a} is {v}.", &hit) : "I do not know that.");
 }

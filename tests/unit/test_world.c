@@ -13,7 +13,7 @@ static plmm_world_params params(void)
 {
     plmm_world_params p;
     plmm_world_params_default(&p);
-    p.base_lines = 20000;
+    p.base_lines = 5000;
     return p;
 }
 
@@ -119,6 +119,9 @@ static void test_held_out(void)
 {
     plmm_world_params p = params();
     p.base_lines = 0;
+    p.entities = 16;
+    p.unseen = 8;
+    p.devices = 24;
     plmm_world w = make(&p, 7);
     for (size_t i = 0; i < w.n_questions; i++) {
         const plmm_world_question *q = &w.questions[i];
