@@ -11,6 +11,7 @@ if(PLMM_SANITIZE)
     target_compile_options(plmm_flags INTERFACE
         -fsanitize=${PLMM_SANITIZE} -fno-sanitize-recover=all -g)
     target_link_options(plmm_flags INTERFACE -fsanitize=${PLMM_SANITIZE})
+    target_compile_definitions(plmm_flags INTERFACE PLMM_SANITIZED)
 endif()
 if(PLMM_FUZZ)
     target_compile_options(plmm_flags INTERFACE -fsanitize=fuzzer-no-link)

@@ -21,6 +21,14 @@ static int plmm_test_failures;
         }                                                                                          \
     } while (0)
 
+/* Sanitized builds are ten and more times slower: counts of random cases are divided by this there,
+ * never below one. The release build runs them all. */
+#ifdef PLMM_SANITIZED
+enum { PLMM_TEST_SLOW = 10 };
+#else
+enum { PLMM_TEST_SLOW = 1 };
+#endif
+
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
 /* Seed of a property test: PLMM_TEST_SEED, or a fixed default so that a run can be repeated. */
