@@ -198,6 +198,12 @@ PLMM_NODISCARD plmm_status plmm_agg_round_render(const plmm_agg_round *m, plmm_m
                                                  uint64_t to, uint8_t *out, size_t cap, size_t *len,
                                                  plmm_error *err);
 
+/* The answer to a device that still speaks of a round whose machine is gone (plmm_frame_peek tells which;
+ * whether it completed is in the driver's table): without it the device waits until it gives up. */
+void plmm_agg_result_frame(uint8_t out[PLMM_FRAME_SMALL], size_t *len, const char *expert,
+                           uint64_t round, uint32_t attempt, uint64_t device,
+                           const plmm_result *result, const plmm_sign_sk *key);
+
 /* The data plane of ADD_INPUT: sum += payload, lanes mod 2^b; sum has length + 1 lanes.
  * PLMM_ERR_WIRE if the payload is not a vector of the session (the machine has checked it: only a
  * damaged store). */

@@ -1,0 +1,155 @@
+/* The frames the aggregator sends: each a function of the machine, the same octets each time. */
+#include "agg_machine.h"
+
+#include <string.h>
+
+size_t plmm_agg_round_frame_max(const plmm_agg_round *m)
+{
+    size_t most = 0;
+    if (m->did != NULL) {
+        size_t n = m->session.n, k = m->session.k;
+        size_t roster = n * PLMM_ROSTER_ENTRY;
+        size_t inbox = plmm_set_bytes(m->session.n) + plmm_set_bytes(m->session.k) + k * PLMM_BOX;
+        most = roster > inbox ? roster : inbox;
+    }
+    return PLMM_FRAME_SMALL + most;
+}
+
+/* Where the record of device i for device j lies in an n x k table. */
+static size_t place_of(const plmm_agg_round *m, uint32_t i, uint32_t j)
+{
+    uint32_t at = plmm_find(plmm_agg_near(m, i), m->session.k, j);
+    PLMM_ASSERT(at < m->session.k);
+    return (size_t)i * m->session.k + at;
+}
+
+/* set(k) of i's neighbours in `among` | their records for i. */
+static size_t gather(const plmm_agg_round *m, uint8_t *out, uint32_t i, const uint8_t *among,
+                     const uint8_t *table, size_t record)
+{
+    uint32_t k = m->session.k, set_k = plmm_set_bytes(k);
+    const uint32_t *near = plmm_agg_near(m, i);
+    uint8_t *at = out + set_k;
+    memset(out, 0, set_k);
+    for (uint32_t s = 0; s < k; s++) {
+        if (plmm_set_has(among, near[s])) {
+            plmm_set_put(out, s);
+            memcpy(at, table + place_of(m, near[s], i) * record, record);
+            at += record;
+        }
+    }
+    return (size_t)(at - out);
+}
+
+static size_t put_set(const plmm_agg_round *m, uint8_t *out, const uint8_t *set)
+{
+    memcpy(out, set, plmm_set_bytes(m->session.n));
+    return plmm_set_bytes(m->session.n);
+}
+
+static void result_body(const plmm_agg_round *m, plmm_frame *f, const plmm_slot *slot)
+{
+    plmm_result r = {.reason = (uint32_t)PLMM_ABORT_NOT_SELECTED, .model = m->cfg.params.model};
+    if (m->phase == PLMM_AGG_DONE) {
+        r.reason = PLMM_ABORT_NONE;
+        r.model = m->model;
+        r.survivors = plmm_set_count(m->survivors, m->session.n);
+    } else if (m->phase == PLMM_AGG_ABORTED) {
+        r.reason = (uint32_t)m->reason;
+    } else if (slot != NULL && slot->index != PLMM_NONE) {
+        r.reason = (uint32_t)PLMM_ABORT_DROPPED;
+    } else if (m->phase == PLMM_AGG_GATHER) {
+        r.reason = (uint32_t)PLMM_ABORT_MODEL;
+    }
+    f->body_len = plmm_result_encode(f->body, &r);
+}
+
+/* Body and bulk of what concerns a whole phase; false if there is no such message now. */
+static bool fill(const plmm_agg_round *m, plmm_frame *f, const plmm_slot *slot, uint8_t *bulk,
+                 size_t *len)
+{
+    bool roster = m->did != NULL;
+    uint32_t i = slot != NULL ? slot->index : PLMM_NONE;
+    bool member = roster && i != PLMM_NONE;
+    *len = 0;
+    if (f->type == PLMM_MSG_INVITE && m->phase >= PLMM_AGG_ADVERTISE) {
+        f->body_len = plmm_params_encode(f->body, &m->cfg.params);
+        return true;
+    }
+    if (f->type == PLMM_MSG_ROSTER && roster) {
+        plmm_roster_head h = {.n = m->session.n, .k = m->session.k, .t = m->session.t};
+        f->body_len = plmm_roster_head_encode(f->body, &h);
+        *len = (size_t)m->session.n * PLMM_ROSTER_ENTRY;
+        memcpy(bulk, m->roster, *len);
+        return true;
+    }
+    if (f->type == PLMM_MSG_INBOX && member && m->phase >= PLMM_AGG_CONFIRM) {
+        *len = put_set(m, bulk, m->sharers);
+        *len += gather(m, bulk + *len, i, m->sharers, m->boxes, PLMM_BOX);
+        return true;
+    }
+    if (f->type == PLMM_MSG_GO && roster && m->phase >= PLMM_AGG_COLLECT) {
+        *len = put_set(m, bulk, m->going);
+        return true;
+    }
+    if (f->type == PLMM_MSG_SURVIVORS && roster && m->phase >= PLMM_AGG_AGREE) {
+        *len = put_set(m, bulk, m->survivors);
+        return true;
+    }
+    if (f->type == PLMM_MSG_AGREED && member && m->phase >= PLMM_AGG_REVEAL) {
+        *len = gather(m, bulk, i, m->agreed, m->tags, PLMM_TAG_BYTES);
+        return true;
+    }
+    if (f->type == PLMM_MSG_RESULT) {
+        result_body(m, f, slot);
+        return true;
+    }
+    return f->type == PLMM_MSG_RECEIVED;
+}
+
+plmm_status plmm_agg_round_render(const plmm_agg_round *m, plmm_message msg, uint64_t to,
+                                  uint8_t *out, size_t cap, size_t *len, plmm_error *err)
+{
+    if (cap < plmm_agg_round_frame_max(m)) {
+        return plmm_fail(err, PLMM_ERR_RANGE, "a buffer of %zu octets, at least %zu", cap,
+                         plmm_agg_round_frame_max(m));
+    }
+    bool same = msg == PLMM_MSG_INVITE || msg == PLMM_MSG_ROSTER || msg == PLMM_MSG_GO ||
+                msg == PLMM_MSG_SURVIVORS;
+    plmm_frame f = {.type = msg,
+                    .round = m->cfg.params.round,
+                    .attempt = m->cfg.params.attempt,
+                    .sender = PLMM_AGGREGATOR_ID,
+                    .receiver = same ? PLMM_BROADCAST : to};
+    memcpy(f.expert, m->cfg.params.expert, sizeof f.expert);
+    f.has_session = msg == PLMM_MSG_INBOX || msg == PLMM_MSG_GO || msg == PLMM_MSG_SURVIVORS ||
+                    msg == PLMM_MSG_AGREED;
+    f.session = m->session.id;
+    size_t bulk, head;
+    uint8_t *at = out + PLMM_FRAME_SMALL;
+    if (!fill(m, &f, plmm_agg_find(m, to), at, &bulk)) {
+        return plmm_fail(err, PLMM_ERR_STATE, "there is no %s message for device %llu now",
+                         plmm_message_str(msg), (unsigned long long)to);
+    }
+    f.bulk_len = (uint32_t)bulk;
+    plmm_bulk_hash(&f.bulk_hash, at, bulk);
+    plmm_frame_head(out, &head, &f, &m->cfg.key);
+    memmove(out + head, at, bulk);
+    *len = head + bulk;
+    return PLMM_OK;
+}
+
+void plmm_agg_result_frame(uint8_t out[PLMM_FRAME_SMALL], size_t *len, const char *expert,
+                           uint64_t round, uint32_t attempt, uint64_t device,
+                           const plmm_result *result, const plmm_sign_sk *key)
+{
+    plmm_frame f = {.type = PLMM_MSG_RESULT,
+                    .round = round,
+                    .attempt = attempt,
+                    .sender = PLMM_AGGREGATOR_ID,
+                    .receiver = device};
+    PLMM_ASSERT(plmm_expert_check(expert, NULL) == PLMM_OK);
+    memcpy(f.expert, expert, strlen(expert));
+    f.body_len = plmm_result_encode(f.body, result);
+    plmm_frame_head(out, len, &f, key);
+}

@@ -1,0 +1,125 @@
+/* agg_machine.h -- the inside of plmm_agg_round, shared by its files:
+ *   agg_round.c   events in, actions out, timers, the journal
+ *   agg_phases.c  how each phase ends: all control flow of a round
+ *   agg_steps.c   one function a message: checks first, then the change
+ *   agg_frames.c  the frames the aggregator sends
+ *   agg_unmask.c  the data plane */
+#ifndef PLMM_PROTO_AGG_MACHINE_H
+#define PLMM_PROTO_AGG_MACHINE_H
+
+#include "plmm/agg_round.h"
+#include "session.h"
+
+#define PLMM_NONE UINT32_MAX
+
+/* A device that checked in. */
+typedef struct plmm_slot {
+    plmm_entry entry; /* the certificate; the advert once it is there */
+    uint32_t index;   /* on the roster, or PLMM_NONE */
+    bool invited, advertised;
+} plmm_slot;
+
+/* What a device on the roster has done. */
+enum {
+    PLMM_DID_SHARE = 1,
+    PLMM_DID_CONFIRM = 2,
+    PLMM_DID_MASK = 4,
+    PLMM_DID_AGREE = 8,
+    PLMM_DID_REVEAL = 16,
+    PLMM_IS_OUT = 32
+};
+
+enum {
+    PLMM_RECORD_START = 'S',
+    PLMM_RECORD_FRAME = 'P', /* a frame begins so by itself */
+    PLMM_RECORD_MASKED = 'M',
+    PLMM_RECORD_EXPEL = 'X',
+    PLMM_RECORD_CLOSE = 'C',
+    PLMM_RECORD_CANCEL = 'Q',
+    PLMM_RECORD_PUBLISHED = 'V'
+};
+
+struct plmm_agg_round {
+    plmm_agg_config cfg;
+    plmm_hash params_hash;
+    plmm_agg_phase phase;
+    bool replaying;
+    uint64_t now_ms, deadline_ms;
+    uint64_t seq, persisted; /* records made; of them durable */
+    plmm_seed seed;
+
+    /* The waiting room: slots and a hash table from id to slot + 1. */
+    plmm_slot *slots;
+    uint32_t *table;
+    uint32_t slots_n, table_mask, invited_n, adverts_n;
+
+    /* From the roster on; index i is the place on the roster. */
+    plmm_session session;
+    uint32_t corrupt;     /* a device's corrupt neighbours, at most: complaints beyond it count */
+    uint32_t *slot_of;    /* n: slot of index */
+    uint8_t *roster;      /* n entries */
+    uint32_t *near;       /* n x k neighbours */
+    uint8_t *did;         /* n */
+    uint32_t *complaints; /* n */
+    uint8_t *boxes;       /* n x k: from i to its s-th neighbour */
+    uint8_t *tags;        /* n x k likewise */
+    uint8_t *reveals;     /* n x k: what i revealed of its s-th neighbour */
+    uint8_t *reveal_has;  /* n sets over k */
+    uint8_t *sharers, *going, *survivors, *agreed; /* sets over n; one block, at sharers */
+    uint32_t awaited;                              /* answers this phase still waits for */
+    uint32_t expelled;
+
+    /* What is said when its record is durable. */
+    bool pending;
+    plmm_message pending_msg;
+    uint64_t pending_seq;
+    uint32_t *ack_index; /* ring of receipts owed, in the order of their records */
+    uint64_t *ack_seq;
+    uint32_t ack_head, ack_tail;
+    uint64_t *to, *to_too; /* receivers of the SENDs of a step */
+
+    plmm_abort reason;
+    plmm_hash model; /* published */
+    uint32_t liars;
+    uint8_t record[40];
+    char text[sizeof((plmm_error *)0)->msg];
+};
+
+typedef struct plmm_agg_step {
+    const plmm_agg_event *event;
+    plmm_frame frame;
+    plmm_slot *slot; /* of the sender, if it checked in */
+    plmm_agg_actions *out;
+    plmm_error *err;
+} plmm_agg_step;
+
+plmm_agg_action *plmm_agg_emit(plmm_agg_actions *out, plmm_agg_action_type type);
+/* Next record: bytes live until the next step. Call it before the change it stands for. */
+void plmm_agg_journal(plmm_agg_round *m, plmm_agg_actions *out, const uint8_t *bytes, size_t len);
+/* Says msg to all it concerns, as soon as what led to it is durable. */
+void plmm_agg_announce(plmm_agg_round *m, plmm_agg_actions *out, plmm_message msg);
+void plmm_agg_flush(plmm_agg_round *m, plmm_agg_actions *out);
+
+plmm_slot *plmm_agg_find(const plmm_agg_round *m, uint64_t device);
+plmm_slot *plmm_agg_seat(plmm_agg_round *m, uint64_t device); /* a new slot; there is room */
+
+/* Ends the phase, with whoever is there. */
+void plmm_agg_close(plmm_agg_round *m, plmm_agg_actions *out);
+void plmm_agg_abort(plmm_agg_round *m, plmm_agg_actions *out, plmm_abort reason, const char *fmt,
+                    ...) PLMM_PRINTF(4, 5);
+/* One answer less is awaited; closes the phase with the last. */
+void plmm_agg_answered(plmm_agg_round *m, plmm_agg_actions *out);
+void plmm_agg_expel(plmm_agg_round *m, plmm_agg_actions *out, uint32_t index);
+bool plmm_agg_awaits(const plmm_agg_round *m, uint32_t index);
+
+plmm_status plmm_agg_on_frame(plmm_agg_round *m, plmm_agg_step *s);
+/* The message that a device should have had last. */
+plmm_message plmm_agg_latest(const plmm_agg_round *m, uint64_t device);
+plmm_message plmm_agg_question(plmm_agg_phase phase);
+
+static inline const uint32_t *plmm_agg_near(const plmm_agg_round *m, uint32_t i)
+{
+    return m->near + (size_t)i * m->session.k;
+}
+
+#endif

@@ -1,0 +1,401 @@
+/* The aggregator's handling of each message of a device: every check first, then the record, then the
+ * change. A device whose signature is good and whose message is not is out of the round. */
+#include "agg_machine.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* ---- what a device should have had last ---- */
+
+plmm_message plmm_agg_question(plmm_agg_phase phase)
+{
+    switch (phase) {
+    case PLMM_AGG_ADVERTISE:
+        return PLMM_MSG_INVITE;
+    case PLMM_AGG_SHARE:
+        return PLMM_MSG_ROSTER;
+    case PLMM_AGG_CONFIRM:
+        return PLMM_MSG_INBOX;
+    case PLMM_AGG_COLLECT:
+        return PLMM_MSG_GO;
+    case PLMM_AGG_AGREE:
+        return PLMM_MSG_SURVIVORS;
+    case PLMM_AGG_REVEAL:
+        return PLMM_MSG_AGREED;
+    case PLMM_AGG_DONE:
+    case PLMM_AGG_ABORTED:
+        return PLMM_MSG_RESULT;
+    case PLMM_AGG_NEW:
+    case PLMM_AGG_GATHER:
+    case PLMM_AGG_UNMASK:
+    case PLMM_AGG_PUBLISH:
+    case PLMM_AGG_PHASES:
+        break;
+    }
+    return PLMM_MSG_RECEIVED;
+}
+
+plmm_message plmm_agg_latest(const plmm_agg_round *m, uint64_t device)
+{
+    const plmm_slot *slot = plmm_agg_find(m, device);
+    if (slot == NULL || m->phase >= PLMM_AGG_DONE) {
+        return PLMM_MSG_RESULT;
+    }
+    if (m->phase == PLMM_AGG_GATHER) {
+        return PLMM_MSG_RECEIVED;
+    }
+    if (m->phase == PLMM_AGG_ADVERTISE) {
+        return !slot->invited     ? PLMM_MSG_RESULT
+               : slot->advertised ? PLMM_MSG_RECEIVED
+                                  : PLMM_MSG_INVITE;
+    }
+    if (slot->index == PLMM_NONE) {
+        return PLMM_MSG_RESULT;
+    }
+    if (plmm_agg_awaits(m, slot->index)) {
+        return plmm_agg_question(m->phase);
+    }
+    bool survivor = (m->did[slot->index] & PLMM_DID_MASK) != 0;
+    return (m->did[slot->index] & PLMM_IS_OUT) != 0 && !survivor ? PLMM_MSG_RESULT
+                                                                 : PLMM_MSG_RECEIVED;
+}
+
+/* The repeated answer to a repeated message, unless it is not durable yet. */
+static void repeat(plmm_agg_round *m, plmm_agg_step *s)
+{
+    if (m->pending || m->replaying) {
+        return;
+    }
+    m->to[0] = s->frame.sender;
+    plmm_agg_action *a = plmm_agg_emit(s->out, PLMM_AGG_DO_SEND);
+    a->msg = plmm_agg_latest(m, s->frame.sender);
+    a->to = m->to;
+    a->to_n = 1;
+}
+
+static plmm_status stale(plmm_agg_round *m, plmm_agg_step *s)
+{
+    repeat(m, s);
+    return plmm_fail(s->err, PLMM_ERR_STALE,
+                     "the %s message of device %llu is late or a repetition",
+                     plmm_message_str(s->frame.type), (unsigned long long)s->frame.sender);
+}
+
+/* Signed by the device and wrong: it is out. */
+static plmm_status expel(plmm_agg_round *m, plmm_agg_step *s, const char *what)
+{
+    if (s->slot->index != PLMM_NONE && m->phase < PLMM_AGG_UNMASK &&
+        (m->did[s->slot->index] & PLMM_IS_OUT) == 0) {
+        plmm_agg_expel(m, s->out, s->slot->index);
+    }
+    return plmm_fail(s->err, PLMM_ERR_PEER, "the %s message of device %llu %s",
+                     plmm_message_str(s->frame.type), (unsigned long long)s->frame.sender, what);
+}
+
+static void take(plmm_agg_round *m, plmm_agg_step *s)
+{
+    plmm_agg_journal(m, s->out, s->event->bytes, s->event->len);
+}
+
+/* ---- check-in ---- */
+
+static plmm_status on_checkin(plmm_agg_round *m, plmm_agg_step *s)
+{
+    plmm_checkin c;
+    PLMM_TRY(plmm_checkin_decode(&c, &s->frame, s->err));
+    PLMM_TRY(
+        plmm_certificate_check(&c.certificate, &m->cfg.registrar, m->cfg.params.expert, s->err));
+    PLMM_TRY(plmm_frame_verify(&s->frame, &c.certificate.key, s->err));
+    s->out->from = s->frame.sender;
+    if (m->cfg.params.stream > 31 || (c.streams >> m->cfg.params.stream & 1) == 0) {
+        return plmm_fail(s->err, PLMM_ERR_PEER, "device %llu does not have mask stream %u",
+                         (unsigned long long)s->frame.sender, m->cfg.params.stream);
+    }
+    bool other = !plmm_equal(&c.model, &m->cfg.params.model, sizeof c.model);
+    if (m->phase != PLMM_AGG_GATHER || other) {
+        repeat(m, s); /* the result: not selected, or another version to fetch */
+        return plmm_fail(s->err, PLMM_ERR_STALE, "device %llu %s",
+                         (unsigned long long)s->frame.sender,
+                         other ? "has another version of the expert" : "checked in too late");
+    }
+    take(m, s);
+    plmm_agg_seat(m, c.certificate.device)->entry.certificate = c.certificate;
+    if (m->slots_n == m->cfg.checkins_max) {
+        plmm_agg_close(m, s->out);
+    }
+    return PLMM_OK;
+}
+
+/* ---- R0 ---- */
+
+static bool key_known(const plmm_agg_round *m, const plmm_dh_pk *key)
+{
+    for (uint32_t i = 0; i < m->slots_n; i++) {
+        const plmm_slot *slot = &m->slots[i];
+        if (slot->advertised && (memcmp(key, &slot->entry.advert.mask_key, sizeof *key) == 0 ||
+                                 memcmp(key, &slot->entry.advert.channel_key, sizeof *key) == 0)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A key of low order gives no secret with anybody: seen with a key of our own. */
+static bool key_empty(const plmm_agg_round *m, const plmm_dh_pk *key)
+{
+    plmm_seed seed;
+    plmm_dh_pk own;
+    plmm_dh_sk sk;
+    plmm_key unused;
+    plmm_seed_derive(&seed, &m->seed, "probe.r0", 0);
+    plmm_dh_keypair(&own, &sk, &seed);
+    return plmm_dh_agree(&unused, &sk, &own, key, PLMM_LABEL_PAIR, NULL) != PLMM_OK;
+}
+
+static plmm_status on_advert(plmm_agg_round *m, plmm_agg_step *s)
+{
+    plmm_entry e = {.certificate = s->slot->entry.certificate};
+    if (!s->slot->invited || s->slot->advertised) {
+        return stale(m, s);
+    }
+    PLMM_TRY(plmm_advert_decode(&e.advert, &s->frame, s->err));
+    if (plmm_entry_check(&e, &m->params_hash, NULL) != PLMM_OK) {
+        return expel(m, s, "has keys that it did not sign for these parameters");
+    }
+    if (key_empty(m, &e.advert.mask_key) || key_empty(m, &e.advert.channel_key)) {
+        return expel(m, s, "has a public key of low order");
+    }
+    if (key_known(m, &e.advert.mask_key) || key_known(m, &e.advert.channel_key) ||
+        memcmp(&e.advert.mask_key, &e.advert.channel_key, sizeof(plmm_dh_pk)) == 0) {
+        return expel(m, s, "has a public key that is there already");
+    }
+    take(m, s);
+    s->slot->entry.advert = e.advert;
+    s->slot->advertised = true;
+    m->adverts_n++;
+    plmm_agg_answered(m, s->out);
+    return PLMM_OK;
+}
+
+/* ---- R1 ---- */
+
+static plmm_status on_shares(plmm_agg_round *m, plmm_agg_step *s)
+{
+    size_t len = (size_t)m->session.k * PLMM_BOX;
+    uint32_t i = s->slot->index;
+    if (s->frame.bulk_len != len || s->frame.body_len != 0) {
+        return expel(m, s, "does not have a box for each neighbour");
+    }
+    take(m, s);
+    memcpy(m->boxes + i * len, s->frame.bulk, len);
+    m->did[i] |= PLMM_DID_SHARE;
+    plmm_agg_answered(m, s->out);
+    return PLMM_OK;
+}
+
+static plmm_status on_confirm(plmm_agg_round *m, plmm_agg_step *s)
+{
+    uint32_t i = s->slot->index, k = m->session.k;
+    const uint32_t *near = plmm_agg_near(m, i);
+    const uint8_t *bad = s->frame.bulk;
+    if (s->frame.bulk_len != plmm_set_bytes(k) || s->frame.body_len != 0 ||
+        !plmm_set_canonical(bad, k)) {
+        return expel(m, s, "is not a set of neighbours");
+    }
+    for (uint32_t p = 0; p < k; p++) {
+        if (plmm_set_has(bad, p) && !plmm_set_has(m->sharers, near[p])) {
+            return expel(m, s, "complains of a box that it was not sent");
+        }
+    }
+    take(m, s);
+    for (uint32_t p = 0; p < k; p++) {
+        m->complaints[near[p]] += plmm_set_has(bad, p);
+    }
+    m->did[i] |= PLMM_DID_CONFIRM;
+    plmm_agg_answered(m, s->out);
+    return PLMM_OK;
+}
+
+/* ---- R2 ---- */
+
+static bool padded_with_zeros(const plmm_agg_round *m, const uint8_t *payload, size_t len)
+{
+    unsigned used = (unsigned)(((uint64_t)m->cfg.params.length + 1) * m->cfg.params.ring_bits % 8);
+    return used == 0 || payload[len - 1] >> used == 0;
+}
+
+static plmm_status on_masked(plmm_agg_round *m, plmm_agg_step *s)
+{
+    uint32_t i = s->slot->index;
+    size_t len = plmm_round_payload_bytes(&m->cfg.params);
+    if (s->frame.bulk_len != len || s->frame.body_len != 0) {
+        return expel(m, s, "has a vector of a wrong length");
+    }
+    if (!padded_with_zeros(m, s->frame.bulk, len)) {
+        return expel(m, s, "has a vector whose padding is not zero");
+    }
+    plmm_agg_action *a = plmm_agg_emit(s->out, PLMM_AGG_DO_ADD_INPUT);
+    a->device = s->frame.sender;
+    a->bytes = s->frame.bulk;
+    a->len = len;
+    m->record[0] = PLMM_RECORD_MASKED;
+    for (int b = 0; b < 8; b++) {
+        m->record[1 + b] = (uint8_t)(s->frame.sender >> (8 * b));
+    }
+    plmm_agg_journal(m, s->out, m->record, 9);
+    m->ack_index[m->ack_tail] = i;
+    m->ack_seq[m->ack_tail++] = m->seq;
+    m->did[i] |= PLMM_DID_MASK;
+    plmm_agg_answered(m, s->out);
+    return PLMM_OK;
+}
+
+/* ---- R3 ---- */
+
+static plmm_status on_agree(plmm_agg_round *m, plmm_agg_step *s)
+{
+    uint32_t i = s->slot->index, k = m->session.k, set_k = plmm_set_bytes(k), tag = 0;
+    const uint32_t *near = plmm_agg_near(m, i);
+    const uint8_t *set = s->frame.bulk;
+    if (s->frame.bulk_len < set_k || s->frame.body_len != 0 || !plmm_set_canonical(set, k) ||
+        s->frame.bulk_len != set_k + (size_t)plmm_set_count(set, k) * PLMM_TAG_BYTES) {
+        return expel(m, s, "does not have the MACs it announces");
+    }
+    for (uint32_t p = 0; p < k; p++) {
+        if (plmm_set_has(set, p) != plmm_set_has(m->survivors, near[p])) {
+            return expel(m, s, "does not have a MAC for each surviving neighbour");
+        }
+    }
+    take(m, s);
+    for (uint32_t p = 0; p < k; p++) {
+        if (plmm_set_has(set, p)) {
+            memcpy(m->tags + ((size_t)i * k + p) * PLMM_TAG_BYTES,
+                   set + set_k + (size_t)tag++ * PLMM_TAG_BYTES, PLMM_TAG_BYTES);
+        }
+    }
+    m->did[i] |= PLMM_DID_AGREE;
+    plmm_agg_answered(m, s->out);
+    return PLMM_OK;
+}
+
+/* ---- R4 ---- */
+
+static plmm_status on_reveal(plmm_agg_round *m, plmm_agg_step *s)
+{
+    uint32_t i = s->slot->index, k = m->session.k, set_k = plmm_set_bytes(k);
+    const uint32_t *near = plmm_agg_near(m, i);
+    const uint8_t *set = s->frame.bulk, *share = set + set_k;
+    if (s->frame.bulk_len < set_k || s->frame.body_len != 0 || !plmm_set_canonical(set, k) ||
+        s->frame.bulk_len != set_k + (size_t)plmm_set_count(set, k) * PLMM_SHARE_BYTES) {
+        return expel(m, s, "does not have the shares it announces");
+    }
+    for (uint32_t p = 0; p < k; p++) {
+        plmm_share unused;
+        if (!plmm_set_has(set, p)) {
+            continue;
+        }
+        if (!plmm_set_has(m->going, near[p]) ||
+            plmm_share_decode(&unused, i + 1, share, PLMM_SHARE_BYTES, NULL) != PLMM_OK) {
+            return expel(m, s, "has a share that nobody asked for, or out of the field");
+        }
+        share += PLMM_SHARE_BYTES;
+    }
+    take(m, s);
+    share = set + set_k;
+    memcpy(m->reveal_has + (size_t)i * set_k, set, set_k);
+    for (uint32_t p = 0; p < k; p++) {
+        if (plmm_set_has(set, p)) {
+            memcpy(m->reveals + ((size_t)i * k + p) * PLMM_REVEAL_SHARE, share, PLMM_SHARE_BYTES);
+            share += PLMM_SHARE_BYTES;
+        }
+    }
+    m->did[i] |= PLMM_DID_REVEAL;
+    plmm_agg_answered(m, s->out);
+    return PLMM_OK;
+}
+
+/* ---- dispatch ---- */
+
+static const struct row {
+    plmm_agg_phase phase;
+    plmm_status (*handle)(plmm_agg_round *m, plmm_agg_step *s);
+} rows[PLMM_MSG_COUNT] = {
+    [PLMM_MSG_ADVERT] = {PLMM_AGG_ADVERTISE, on_advert},
+    [PLMM_MSG_SHARES] = {PLMM_AGG_SHARE, on_shares},
+    [PLMM_MSG_CONFIRM] = {PLMM_AGG_CONFIRM, on_confirm},
+    [PLMM_MSG_MASKED] = {PLMM_AGG_COLLECT, on_masked},
+    [PLMM_MSG_AGREE] = {PLMM_AGG_AGREE, on_agree},
+    [PLMM_MSG_REVEAL] = {PLMM_AGG_REVEAL, on_reveal},
+};
+
+static plmm_status dispatch(plmm_agg_round *m, plmm_agg_step *s)
+{
+    const struct row *row = &rows[s->frame.type];
+    if (row->handle == NULL) {
+        return plmm_fail(s->err, PLMM_ERR_PEER, "a %s message is not for an aggregator",
+                         plmm_message_str(s->frame.type));
+    }
+    if (m->phase > row->phase) {
+        return stale(m, s);
+    }
+    if (m->phase < row->phase) {
+        return expel(m, s, "answers what was not asked yet");
+    }
+    if (s->frame.type == PLMM_MSG_ADVERT) {
+        return row->handle(m, s);
+    }
+    if (s->slot->index == PLMM_NONE || !plmm_agg_awaits(m, s->slot->index)) {
+        return stale(m, s);
+    }
+    bool session =
+        s->frame.has_session && plmm_equal(&s->frame.session, &m->session.id, sizeof m->session.id);
+    return session ? row->handle(m, s) : expel(m, s, "is of another session");
+}
+
+/* Who sent it, and is it of this round? */
+static plmm_status frame_check(plmm_agg_round *m, plmm_agg_step *s)
+{
+    const plmm_frame *f = &s->frame;
+    if (strcmp(f->expert, m->cfg.params.expert) != 0 || f->receiver != PLMM_AGGREGATOR_ID ||
+        f->sender == PLMM_AGGREGATOR_ID || f->sender == PLMM_BROADCAST) {
+        return plmm_fail(s->err, PLMM_ERR_PEER, "the %s message is for somebody else",
+                         plmm_message_str(f->type));
+    }
+    if (s->slot == NULL) {
+        return plmm_fail(s->err, PLMM_ERR_AUTH, "device %llu did not check in",
+                         (unsigned long long)f->sender);
+    }
+    PLMM_TRY(plmm_frame_verify(f, &s->slot->entry.certificate.key, s->err));
+    s->out->from = f->sender;
+    bool lobby = f->type == PLMM_MSG_CHECKIN || (f->type == PLMM_MSG_POLL && f->round == 0);
+    if (!lobby && (f->round != m->cfg.params.round || f->attempt != m->cfg.params.attempt)) {
+        return plmm_fail(s->err, PLMM_ERR_STALE,
+                         "a %s message of round %llu attempt %u, this is round %llu attempt %u",
+                         plmm_message_str(f->type), (unsigned long long)f->round, f->attempt,
+                         (unsigned long long)m->cfg.params.round, m->cfg.params.attempt);
+    }
+    return PLMM_OK;
+}
+
+plmm_status plmm_agg_on_frame(plmm_agg_round *m, plmm_agg_step *s)
+{
+    if (m->phase == PLMM_AGG_NEW) {
+        return plmm_fail(s->err, PLMM_ERR_STATE, "the round was not started");
+    }
+    PLMM_TRY(plmm_frame_decode(&s->frame, s->event->bytes, s->event->len, s->err));
+    s->slot = plmm_agg_find(m, s->frame.sender);
+    if (s->frame.type == PLMM_MSG_CHECKIN && s->slot == NULL &&
+        s->frame.receiver == PLMM_AGGREGATOR_ID &&
+        strcmp(s->frame.expert, m->cfg.params.expert) == 0) {
+        return on_checkin(m, s);
+    }
+    PLMM_TRY(frame_check(m, s));
+    if (s->frame.type == PLMM_MSG_CHECKIN) {
+        return stale(m, s);
+    }
+    if (s->frame.type == PLMM_MSG_POLL) {
+        repeat(m, s);
+        return PLMM_OK;
+    }
+    return dispatch(m, s);
+}

@@ -1,0 +1,236 @@
+/* The data plane of the aggregator: adding vectors, taking the masks out of the sum. */
+#include "agg_machine.h"
+#include "plmm/alloc.h"
+
+#include <stdio.h>
+#include <string.h>
+
+plmm_status plmm_agg_round_add(const plmm_agg_round *m, uint32_t *sum, const uint8_t *payload,
+                               size_t len, plmm_error *err)
+{
+    return plmm_unpack_add(sum, (size_t)m->cfg.params.length + 1, m->cfg.params.ring_bits, payload,
+                           len, err);
+}
+
+enum {
+    MASKS = 64,  /* taken out in one pass over the sum */
+    TRIES = 4000 /* subsets of t shares, if some are false */
+};
+
+/* Everything one unmasking needs; SECRET throughout. */
+typedef struct work {
+    const plmm_agg_round *m;
+    uint32_t *sum;
+    plmm_shamir_basis basis, probe;
+    plmm_share shares[PLMM_NEIGHBOURS_MAX]; /* of one secret */
+    uint32_t from[PLMM_NEIGHBOURS_MAX];     /* index of who revealed it */
+    plmm_share some[PLMM_NEIGHBOURS_MAX];
+    uint32_t points[PLMM_NEIGHBOURS_MAX];
+    uint32_t pick[PLMM_NEIGHBOURS_MAX];
+    plmm_mask masks[MASKS];
+    uint32_t masks_n;
+    uint8_t *liar; /* set over n */
+} work;
+
+static void masks_flush(work *w)
+{
+    const plmm_round_params *p = &w->m->cfg.params;
+    plmm_mask_apply(w->sum, (size_t)p->length + 1, 0, p->ring_bits, w->masks, w->masks_n);
+    w->masks_n = 0;
+}
+
+static plmm_status mask_push(work *w, const uint8_t secret[32], plmm_mask_sign sign,
+                             plmm_error *err)
+{
+    if (w->masks_n == MASKS) {
+        masks_flush(w);
+    }
+    return plmm_mask_init(&w->masks[w->masks_n++], w->m->cfg.params.stream, secret,
+                          &w->m->session.id, sign, err);
+}
+
+/* The revealed shares of device j. */
+static uint32_t collect(work *w, uint32_t j)
+{
+    const plmm_agg_round *m = w->m;
+    uint32_t k = m->session.k, n = 0;
+    const uint32_t *near = plmm_agg_near(m, j);
+    for (uint32_t s = 0; s < k; s++) {
+        uint32_t i = near[s], at = plmm_find(plmm_agg_near(m, i), k, j);
+        if (!plmm_set_has(m->reveal_has + (size_t)i * plmm_set_bytes(k), at)) {
+            continue;
+        }
+        plmm_status rc = plmm_share_decode(&w->shares[n], i + 1,
+                                           m->reveals + ((size_t)i * k + at) * PLMM_REVEAL_SHARE,
+                                           PLMM_SHARE_BYTES, NULL);
+        PLMM_ASSERT(rc == PLMM_OK); /* checked when it came */
+        w->from[n++] = i;
+    }
+    return n;
+}
+
+/* Is it the secret that j committed to in R0? */
+static bool genuine(const work *w, uint32_t j, bool survivor, const uint8_t secret[32])
+{
+    const plmm_advert *a = &w->m->slots[w->m->slot_of[j]].entry.advert;
+    if (survivor) {
+        plmm_hash h;
+        plmm_self_commit(&h, secret);
+        return plmm_equal(&h, &a->commit, sizeof h);
+    }
+    plmm_dh_sk sk;
+    plmm_dh_pk pk;
+    memcpy(sk.b, secret, sizeof sk.b);
+    plmm_dh_public(&pk, &sk);
+    plmm_wipe(&sk, sizeof sk);
+    return plmm_equal(&pk, &a->mask_key, sizeof pk);
+}
+
+/* The secret from the shares w->pick[0..count) names; all must agree if count > t. */
+static bool combine(work *w, plmm_shamir_basis *basis, uint32_t count, uint8_t secret[32])
+{
+    for (uint32_t i = 0; i < count; i++) {
+        w->some[i] = w->shares[w->pick[i]];
+        w->points[i] = w->some[i].x;
+    }
+    return plmm_shamir_basis_init(basis, w->points, count, w->m->session.t, NULL) == PLMM_OK &&
+           plmm_shamir_combine(secret, basis, w->some, NULL) == PLMM_OK;
+}
+
+/* A small deterministic generator: which subset is tried is no secret and decides nothing. */
+static uint32_t next(uint64_t *state, uint32_t below)
+{
+    *state = *state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    return (uint32_t)((*state >> 33) % below);
+}
+
+/* Some shares are false: looks for t that give the genuine secret, those of known liars last, then
+ * finds out who lied by adding each other share to the t good ones. */
+static bool robust(work *w, uint32_t j, bool survivor, uint32_t have, uint8_t secret[32])
+{
+    uint32_t t = w->m->session.t, honest = 0;
+    uint32_t pool[PLMM_NEIGHBOURS_MAX];
+    for (uint32_t pass = 0; pass < 2; pass++) {
+        for (uint32_t i = 0; i < have; i++) {
+            if (plmm_set_has(w->liar, w->from[i]) == (pass == 1)) {
+                pool[honest++] = i;
+            }
+        }
+        uint64_t state = j;
+        for (uint32_t go = 0; honest >= t && go < TRIES; go++) {
+            for (uint32_t i = 0; i < t; i++) { /* the first try takes the pool as it is */
+                uint32_t at = go == 0 ? i : i + next(&state, honest - i), swap = pool[i];
+                pool[i] = pool[at];
+                pool[at] = swap;
+                w->pick[i] = pool[i];
+            }
+            if (!combine(w, &w->basis, t, secret) || !genuine(w, j, survivor, secret)) {
+                continue;
+            }
+            for (uint32_t i = 0; i < have; i++) {
+                uint8_t unused[32];
+                w->pick[t] = i;
+                bool among = false;
+                for (uint32_t p = 0; p < t; p++) {
+                    among = among || w->pick[p] == i;
+                }
+                if (!among && !combine(w, &w->probe, t + 1, unused)) {
+                    plmm_set_put(w->liar, w->from[i]);
+                }
+                plmm_wipe(unused, sizeof unused);
+            }
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool recover(work *w, uint32_t j, bool survivor, uint8_t secret[32])
+{
+    uint32_t have = collect(w, j);
+    if (have < w->m->session.t) {
+        return false;
+    }
+    for (uint32_t i = 0; i < have; i++) {
+        w->pick[i] = i;
+    }
+    return (combine(w, &w->basis, have, secret) && genuine(w, j, survivor, secret)) ||
+           robust(w, j, survivor, have, secret);
+}
+
+/* The pair masks of j, who dropped, that are in the vectors of its surviving neighbours. */
+static plmm_status pairs_push(work *w, uint32_t j, const uint8_t secret[32], plmm_error *err)
+{
+    const plmm_agg_round *m = w->m;
+    const uint32_t *near = plmm_agg_near(m, j);
+    plmm_dh_sk sk;
+    plmm_status rc = PLMM_OK;
+    memcpy(sk.b, secret, sizeof sk.b);
+    for (uint32_t s = 0; rc == PLMM_OK && s < m->session.k; s++) {
+        uint32_t i = near[s];
+        plmm_key pair;
+        if (!plmm_set_has(m->survivors, i)) {
+            continue;
+        }
+        rc = plmm_dh_agree(&pair, &sk, &m->slots[m->slot_of[j]].entry.advert.mask_key,
+                           &m->slots[m->slot_of[i]].entry.advert.mask_key, PLMM_LABEL_PAIR, err);
+        if (rc == PLMM_OK) {
+            bool added = plmm_pair_sign(i, j) == PLMM_MASK_ADD;
+            rc = mask_push(w, pair.b, added ? PLMM_MASK_SUB : PLMM_MASK_ADD, err);
+        }
+        plmm_wipe(&pair, sizeof pair);
+    }
+    plmm_wipe(&sk, sizeof sk);
+    return rc;
+}
+
+static plmm_status unmask(work *w, plmm_agg_unmasked *out, plmm_error *err)
+{
+    const plmm_agg_round *m = w->m;
+    for (uint32_t j = 0; j < m->session.n; j++) {
+        if (!plmm_set_has(m->going, j)) {
+            continue;
+        }
+        uint8_t secret[32];
+        bool survivor = plmm_set_has(m->survivors, j);
+        if (!recover(w, j, survivor, secret)) {
+            out->device = m->slots[m->slot_of[j]].entry.certificate.device;
+            (void)snprintf(out->text, sizeof out->text,
+                           "the shares of device %llu do not give the secret it committed to",
+                           (unsigned long long)out->device);
+            return PLMM_OK;
+        }
+        plmm_status rc =
+            survivor ? mask_push(w, secret, PLMM_MASK_SUB, err) : pairs_push(w, j, secret, err);
+        plmm_wipe(secret, sizeof secret);
+        PLMM_TRY(rc);
+    }
+    masks_flush(w);
+    out->ok = true;
+    return PLMM_OK;
+}
+
+plmm_status plmm_agg_round_unmask(const plmm_agg_round *m, uint32_t *sum, plmm_agg_unmasked *out,
+                                  plmm_error *err)
+{
+    if (m->phase != PLMM_AGG_UNMASK) {
+        return plmm_fail(err, PLMM_ERR_STATE, "no sum was to be unmasked");
+    }
+    work *w = plmm_alloc(1, sizeof *w);
+    uint8_t *liar = plmm_alloc(1, plmm_set_bytes(m->session.n));
+    plmm_status rc = PLMM_ERR_NOMEM;
+    memset(out, 0, sizeof *out);
+    if (w == NULL || liar == NULL) {
+        rc = plmm_fail(err, PLMM_ERR_NOMEM, "no memory to unmask the sum");
+    } else {
+        w->m = m;
+        w->sum = sum;
+        w->liar = liar;
+        rc = unmask(w, out, err);
+        out->liars = plmm_set_count(liar, m->session.n);
+        plmm_wipe(w, sizeof *w);
+    }
+    plmm_free(w);
+    plmm_free(liar);
+    return rc;
+}

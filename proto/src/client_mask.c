@@ -1,0 +1,59 @@
+/* The data plane of a device: encode, mask, pack. */
+#include "client_machine.h"
+#include "plmm/alloc.h"
+
+/* masks[0..*n) = the self mask and a pair mask for each neighbour that goes on. */
+static plmm_status masks_make(const plmm_client_round *m, plmm_mask *masks, size_t *n,
+                              plmm_error *err)
+{
+    PLMM_TRY(plmm_mask_init(&masks[0], m->params.stream, m->self_mask.b, &m->session.id,
+                            PLMM_MASK_ADD, err));
+    *n = 1;
+    for (uint32_t s = 0; s < m->session.k; s++) {
+        const plmm_neighbour *p = &m->near[s];
+        if (!plmm_set_has(m->going, p->index)) {
+            continue;
+        }
+        plmm_key pair;
+        PLMM_TRY(plmm_dh_agree(&pair, &m->mask_sk, &m->own.advert.mask_key, &p->mask_key,
+                               PLMM_LABEL_PAIR, err));
+        plmm_status rc = plmm_mask_init(&masks[*n], m->params.stream, pair.b, &m->session.id,
+                                        plmm_pair_sign(m->self, p->index), err);
+        plmm_wipe(&pair, sizeof pair);
+        PLMM_TRY(rc);
+        ++*n;
+    }
+    return PLMM_OK;
+}
+
+plmm_status plmm_client_round_mask(const plmm_client_round *m, uint8_t *payload, plmm_hash *digest,
+                                   uint32_t *lanes, const float *delta, size_t length,
+                                   plmm_error *err)
+{
+    if (m->state != PLMM_CLIENT_MASKING) {
+        return plmm_fail(err, PLMM_ERR_STATE, "no masking was asked for");
+    }
+    if (length != m->params.length) {
+        return plmm_fail(err, PLMM_ERR_RANGE, "the update has %zu coordinates, the round wants %u",
+                         length, m->params.length);
+    }
+    size_t n = 0, room = (size_t)m->session.k + 1;
+    plmm_mask *masks = plmm_alloc(room, sizeof *masks);
+    if (masks == NULL) {
+        return plmm_fail(err, PLMM_ERR_NOMEM, "no memory for %zu masks", room);
+    }
+    plmm_encoding e = plmm_round_encoding(&m->params);
+    plmm_status rc = plmm_encode(lanes, NULL, &e, delta, length, m->weight, &m->rounding, err);
+    if (rc == PLMM_OK) {
+        rc = masks_make(m, masks, &n, err);
+    }
+    if (rc == PLMM_OK) {
+        plmm_mask_apply(lanes, length + 1, 0, m->params.ring_bits, masks, n);
+        plmm_pack(payload, lanes, length + 1, m->params.ring_bits);
+        plmm_bulk_hash(digest, payload, plmm_round_payload_bytes(&m->params));
+    }
+    plmm_wipe(masks, room * sizeof *masks);
+    plmm_free(masks);
+    plmm_wipe(lanes, (length + 1) * sizeof lanes[0]);
+    return rc;
+}

@@ -1,0 +1,504 @@
+/* The device's answer to each message of the aggregator: every check first, then the change. Numbers in
+ * brackets are the claims of docs/protocol.md. */
+#include "client_machine.h"
+#include "plmm/alloc.h"
+#include "plmm/bytes.h"
+
+#include <string.h>
+
+/* ---- INVITE: parameters; fresh keys ---- */
+
+/* All secrets of the round come from the seed, apart for each use and bound to the parameters. */
+static void keys_make(plmm_client_round *m)
+{
+    plmm_seed root, part;
+    plmm_kdf(root.b, m->seed.b, "round.rt", m->params_hash.b, sizeof m->params_hash.b);
+    plmm_entry *e = &m->own;
+    e->certificate = m->cfg.certificate;
+    plmm_seed_derive(&part, &root, "dh.mask.", 0);
+    plmm_dh_keypair(&e->advert.mask_key, &m->mask_sk, &part);
+    plmm_seed_derive(&part, &root, "dh.chan.", 0);
+    plmm_dh_keypair(&e->advert.channel_key, &m->channel_sk, &part);
+    plmm_seed_derive(&m->self_mask, &root, "self.msk", 0);
+    plmm_seed_derive(&m->sharing, &root, "sharing.", 0);
+    plmm_seed_derive(&m->rounding, &root, "rounding", 0);
+    plmm_seed_derive(&part, &root, "nonce.r0", 0);
+    memcpy(e->advert.nonce, part.b, sizeof e->advert.nonce);
+    plmm_self_commit(&e->advert.commit, m->self_mask.b);
+    plmm_entry_sign(e, &m->params_hash, &m->cfg.key);
+    plmm_wipe(&root, sizeof root);
+    plmm_wipe(&part, sizeof part);
+}
+
+plmm_status plmm_client_on_invite(plmm_client_round *m, plmm_client_step *s)
+{
+    plmm_round_params p;
+    plmm_error why = {0};
+    PLMM_TRY(plmm_params_decode(&p, &s->frame, s->err));
+    if (p.round < m->cfg.last_round ||
+        (p.round == m->cfg.last_round && p.attempt <= m->cfg.last_attempt)) { /* (C6) */
+        return plmm_fail(s->err, PLMM_ERR_STALE,
+                         "an invitation to round %llu attempt %u, this device was in %llu attempt "
+                         "%u already",
+                         (unsigned long long)p.round, p.attempt,
+                         (unsigned long long)m->cfg.last_round, m->cfg.last_attempt);
+    }
+    if (plmm_policy_judge(&m->cfg.policy, &p, &why) != PLMM_OK) { /* (C5) */
+        return plmm_client_leave(m, s->out, PLMM_ABORT_POLICY, NULL, "%s", why.msg);
+    }
+    if (!plmm_equal(&p.model, &m->cfg.model, sizeof p.model)) { /* (C9) */
+        return plmm_client_leave(m, s->out, PLMM_ABORT_MODEL, &p.model,
+                                 "the round trains another version of %s than this device has",
+                                 p.expert);
+    }
+    m->params = p;
+    plmm_round_params_hash(&m->params_hash, &p);
+    keys_make(m);
+    plmm_frame f;
+    plmm_client_frame_init(m, &f, PLMM_MSG_ADVERT);
+    f.body_len = plmm_advert_encode(f.body, &m->own.advert);
+    plmm_frame_head(m->out, &m->out_len, &f, &m->cfg.key);
+    m->acked = false;
+    plmm_client_accept(m, s, PLMM_CLIENT_ADVERTISED, PLMM_AFTER_SEND);
+    return PLMM_OK;
+}
+
+/* ---- ROSTER: everyone's keys; graph, session; boxes for the neighbours ---- */
+
+/* Everything the roster brings, apart from the machine until all of it is good. */
+typedef struct arrival {
+    plmm_session session;
+    uint32_t self;
+    plmm_neighbour *near;
+    uint8_t *sets, *out;
+    size_t out_cap;
+    uint32_t *order, *place, *ids;
+    plmm_share *shares; /* k of b, then k of s */
+} arrival;
+
+static void arrival_free(arrival *a)
+{
+    if (a->shares != NULL) {
+        plmm_wipe(a->shares, (size_t)2 * a->session.k * sizeof a->shares[0]);
+    }
+    if (a->near != NULL) {
+        plmm_wipe(a->near, a->session.k * sizeof a->near[0]);
+    }
+    plmm_free(a->near);
+    plmm_free(a->sets);
+    plmm_free(a->out);
+    plmm_free(a->order);
+    plmm_free(a->shares);
+}
+
+static plmm_status arrival_alloc(arrival *a, plmm_error *err)
+{
+    uint32_t n = a->session.n, k = a->session.k;
+    a->out_cap = PLMM_FRAME_SMALL + plmm_set_bytes(k) + (size_t)k * PLMM_BOX;
+    a->near = plmm_alloc(k, sizeof a->near[0]);
+    a->sets = plmm_alloc(3, plmm_set_bytes(n));
+    a->out = plmm_alloc(1, a->out_cap);
+    a->order = plmm_alloc((size_t)2 * n + k, sizeof a->order[0]);
+    a->shares = plmm_alloc((size_t)2 * k, sizeof a->shares[0]);
+    if (a->near == NULL || a->sets == NULL || a->out == NULL || a->order == NULL ||
+        a->shares == NULL) {
+        return plmm_fail(err, PLMM_ERR_NOMEM, "no memory for %u neighbours of %u devices", k, n);
+    }
+    a->place = a->order + n;
+    a->ids = a->place + n;
+    return PLMM_OK;
+}
+
+/* Own place on the roster: the entry must be to the octet the one that was advertised. */
+static plmm_status find_self(uint32_t *self, const plmm_client_round *m, const uint8_t *roster,
+                             uint32_t n, plmm_error *err)
+{
+    uint8_t own[PLMM_ROSTER_ENTRY];
+    plmm_entry_encode(own, &m->own);
+    for (uint32_t i = 0; i < n; i++) {
+        const uint8_t *e = roster + (size_t)i * PLMM_ROSTER_ENTRY;
+        if (plmm_load_le64(e) != m->own.certificate.device) {
+            continue;
+        }
+        if (memcmp(e, own, sizeof own) != 0) {
+            return plmm_fail(err, PLMM_ERR_PEER,
+                             "the roster has other keys for this device than it advertised");
+        }
+        *self = i;
+        return PLMM_OK;
+    }
+    return plmm_fail(err, PLMM_ERR_PEER, "the roster does not have this device");
+}
+
+static plmm_status roster_verify(const plmm_client_round *m, const uint8_t *roster,
+                                 const plmm_session *session, plmm_error *err)
+{
+    plmm_roster_memo *memo = m->cfg.memo;
+    plmm_transcript t;
+    plmm_hash key;
+    plmm_transcript_init(&t, "memo.v1.");
+    plmm_transcript_bytes(&t, session->root.b, sizeof session->root.b);
+    plmm_transcript_bytes(&t, m->params_hash.b, sizeof m->params_hash.b);
+    plmm_transcript_bytes(&t, m->cfg.policy.anchor.registrar.b, 32);
+    plmm_transcript_str(&t, m->cfg.policy.anchor.expert);
+    plmm_transcript_final(&t, &key);
+    if (memo != NULL && memo->valid && plmm_equal(&memo->key, &key, sizeof key)) {
+        return PLMM_OK;
+    }
+    PLMM_TRY(plmm_roster_check(roster, session->n, &m->params_hash, m->params.expert,
+                               &m->cfg.policy.anchor.registrar, err)); /* (C7) */
+    if (memo != NULL) {
+        *memo = (plmm_roster_memo){.valid = true, .key = key};
+    }
+    return PLMM_OK;
+}
+
+/* Shares of b and of s for each neighbour, at the point index + 1, and sealed into boxes. */
+static plmm_status boxes_make(const plmm_client_round *m, arrival *a, plmm_error *err)
+{
+    uint32_t k = a->session.k, *points = a->ids;
+    plmm_seed b, s;
+    plmm_seed_derive(&b, &m->sharing, "share.b.", 0);
+    plmm_seed_derive(&s, &m->sharing, "share.s.", 0);
+    for (uint32_t i = 0; i < k; i++) {
+        points[i] = a->near[i].index + 1;
+    }
+    plmm_status rc = plmm_shamir_split(a->shares, k, a->session.t, points, m->self_mask.b, &b, err);
+    if (rc == PLMM_OK) {
+        rc = plmm_shamir_split(a->shares + k, k, a->session.t, points, m->mask_sk.b, &s, err);
+    }
+    for (uint32_t i = 0; rc == PLMM_OK && i < k; i++) {
+        uint8_t pair[PLMM_SHARE_PAIR];
+        plmm_key key;
+        plmm_hash ad;
+        plmm_nonce nonce;
+        uint32_t to = a->near[i].index;
+        plmm_share_encode(pair, &a->shares[i]);
+        plmm_share_encode(pair + PLMM_SHARE_BYTES, &a->shares[k + i]);
+        plmm_direction_key(&key, &a->near[i].channel, PLMM_LABEL_BOX, &a->session, a->self, to);
+        plmm_box_binding(&ad, &a->session, a->self, to);
+        plmm_nonce_counter(&nonce, 0); /* one box a direction key, which is of this session */
+        plmm_seal(a->out + PLMM_FRAME_SMALL + (size_t)i * PLMM_BOX, pair, sizeof pair, ad.b,
+                  sizeof ad.b, &nonce, &key);
+        plmm_wipe(pair, sizeof pair);
+        plmm_wipe(&key, sizeof key);
+    }
+    plmm_wipe(&b, sizeof b);
+    plmm_wipe(&s, sizeof s);
+    return rc;
+}
+
+static plmm_status neighbours_make(const plmm_client_round *m, arrival *a, const uint8_t *roster,
+                                   plmm_error *err)
+{
+    uint32_t n = a->session.n, k = a->session.k;
+    plmm_graph_init(a->order, a->place, n, &a->session.graph_seed);
+    plmm_graph_neighbours(a->ids, a->self, a->order, a->place, n, k);
+    for (uint32_t i = 0; i < k; i++) {
+        plmm_entry e;
+        plmm_neighbour *p = &a->near[i];
+        plmm_entry_decode(&e, roster + (size_t)a->ids[i] * PLMM_ROSTER_ENTRY);
+        p->index = a->ids[i];
+        p->mask_key = e.advert.mask_key;
+        plmm_key probe; /* a key without a secret must be seen before anything depends on it */
+        PLMM_TRY(plmm_dh_agree(&probe, &m->mask_sk, &m->own.advert.mask_key, &p->mask_key,
+                               PLMM_LABEL_PAIR, err));
+        plmm_wipe(&probe, sizeof probe);
+        PLMM_TRY(plmm_dh_agree(&p->channel, &m->channel_sk, &m->own.advert.channel_key,
+                               &e.advert.channel_key, PLMM_LABEL_CHANNEL, err));
+    }
+    return PLMM_OK;
+}
+
+static void arrival_commit(plmm_client_round *m, arrival *a)
+{
+    m->session = a->session;
+    m->self = a->self;
+    m->near = a->near;
+    m->sharers = a->sets;
+    m->going = a->sets + plmm_set_bytes(a->session.n);
+    m->survivors = m->going + plmm_set_bytes(a->session.n);
+    plmm_free(m->out);
+    m->out = a->out;
+    m->out_cap = a->out_cap;
+    a->near = NULL;
+    a->sets = NULL;
+    a->out = NULL;
+}
+
+/* PLMM_ERR_NOMEM stays an error of the step; everything else about a signed roster is a lie. */
+static plmm_status lie_or_memory(plmm_client_round *m, plmm_client_step *s, plmm_status rc,
+                                 const plmm_error *why)
+{
+    if (rc == PLMM_ERR_NOMEM) {
+        return plmm_fail(s->err, rc, "%s", why->msg);
+    }
+    return plmm_client_leave(m, s->out, PLMM_ABORT_LIE, NULL, "the aggregator lied: %s", why->msg);
+}
+
+plmm_status plmm_client_on_roster(plmm_client_round *m, plmm_client_step *s)
+{
+    plmm_roster_head h;
+    plmm_error why = {0};
+    PLMM_TRY(plmm_roster_head_decode(&h, &s->frame, s->err));
+    if (h.n > PLMM_DEVICES_MAX || (size_t)h.n * PLMM_ROSTER_ENTRY != s->frame.bulk_len) {
+        return plmm_client_leave(m, s->out, PLMM_ABORT_LIE, NULL,
+                                 "the aggregator lied: the roster of %u devices has %u octets", h.n,
+                                 s->frame.bulk_len);
+    }
+    if (plmm_policy_judge_degree(&m->cfg.policy, &m->params, h.n, h.k, h.t, &why) != PLMM_OK) {
+        return plmm_client_leave(m, s->out, PLMM_ABORT_POLICY, NULL, "%s", why.msg); /* (C5) */
+    }
+    arrival a = {.session = {.n = h.n, .k = h.k, .t = h.t}};
+    const uint8_t *roster = s->frame.bulk;
+    plmm_session_make(&a.session, roster, &m->params);
+    plmm_status rc = find_self(&a.self, m, roster, h.n, &why);
+    rc = rc == PLMM_OK ? roster_verify(m, roster, &a.session, &why) : rc;
+    rc = rc == PLMM_OK ? arrival_alloc(&a, &why) : rc;
+    rc = rc == PLMM_OK ? neighbours_make(m, &a, roster, &why) : rc;
+    rc = rc == PLMM_OK ? boxes_make(m, &a, &why) : rc;
+    if (rc != PLMM_OK) {
+        arrival_free(&a);
+        return lie_or_memory(m, s, rc, &why);
+    }
+    arrival_commit(m, &a);
+    arrival_free(&a);
+    plmm_frame f;
+    plmm_client_frame_init(m, &f, PLMM_MSG_SHARES);
+    plmm_client_compose(m, &f, (size_t)m->session.k * PLMM_BOX);
+    plmm_client_accept(m, s, PLMM_CLIENT_SHARED, PLMM_AFTER_SEND);
+    return PLMM_OK;
+}
+
+/* ---- sets ---- */
+
+static bool subset(const uint8_t *a, const uint8_t *b, uint32_t n)
+{
+    for (uint32_t i = 0; i < plmm_set_bytes(n); i++) {
+        if ((a[i] & ~b[i]) != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static uint32_t neighbours_in(const plmm_client_round *m, const uint8_t *set)
+{
+    uint32_t c = 0;
+    for (uint32_t s = 0; s < m->session.k; s++) {
+        c += plmm_set_has(set, m->near[s].index);
+    }
+    return c;
+}
+
+/* A set of devices as the aggregator may announce it: of this roster, within `within` (or NULL), with
+ * this device, with enough devices and neighbours (C3). Else *why says what is wrong. */
+static bool set_good(const plmm_client_round *m, const uint8_t *set, const uint8_t *within,
+                     const char *what, plmm_error *why)
+{
+    uint32_t n = m->session.n;
+    uint32_t least = plmm_policy_survivors_min(&m->cfg.policy, &m->params, n);
+    if (!plmm_set_canonical(set, n)) {
+        (void)plmm_fail(why, PLMM_ERR_PEER, "the set of %s names devices beyond the roster", what);
+    } else if (within != NULL && !subset(set, within, n)) {
+        (void)plmm_fail(why, PLMM_ERR_PEER,
+                        "the set of %s names a device that was out of the round before", what);
+    } else if (!plmm_set_has(set, m->self)) {
+        (void)plmm_fail(why, PLMM_ERR_PEER, "the set of %s does not have this device", what);
+    } else if (plmm_set_count(set, n) < least) {
+        (void)plmm_fail(why, PLMM_ERR_PEER, "only %u of %u devices are among the %s, at least %u",
+                        plmm_set_count(set, n), n, what, least);
+    } else if (neighbours_in(m, set) < m->session.t) {
+        (void)plmm_fail(why, PLMM_ERR_PEER,
+                        "only %u of this device's %u neighbours are among the %s, at least %u",
+                        neighbours_in(m, set), m->session.k, what, m->session.t);
+    } else {
+        return true;
+    }
+    return false;
+}
+
+static plmm_status lie(plmm_client_round *m, plmm_client_step *s, const char *what)
+{
+    return plmm_client_leave(m, s->out, PLMM_ABORT_LIE, NULL, "the aggregator lied: %s", what);
+}
+
+/* ---- INBOX: the neighbours' boxes ---- */
+
+/* Opens one box into *p; false if its maker did not make it for this session and this device. */
+static bool box_open(const plmm_client_round *m, plmm_neighbour *p, const uint8_t *box)
+{
+    uint8_t pair[PLMM_SHARE_PAIR];
+    plmm_key key;
+    plmm_hash ad;
+    plmm_nonce nonce;
+    plmm_direction_key(&key, &p->channel, PLMM_LABEL_BOX, &m->session, p->index, m->self);
+    plmm_box_binding(&ad, &m->session, p->index, m->self);
+    plmm_nonce_counter(&nonce, 0);
+    bool ok = plmm_open(pair, box, PLMM_BOX, ad.b, sizeof ad.b, &nonce, &key, NULL) == PLMM_OK &&
+              plmm_share_decode(&p->self, m->self + 1, pair, PLMM_SHARE_BYTES, NULL) == PLMM_OK &&
+              plmm_share_decode(&p->pair, m->self + 1, pair + PLMM_SHARE_BYTES, PLMM_SHARE_BYTES,
+                                NULL) == PLMM_OK;
+    plmm_wipe(pair, sizeof pair);
+    plmm_wipe(&key, sizeof key);
+    return ok;
+}
+
+plmm_status plmm_client_on_inbox(plmm_client_round *m, plmm_client_step *s)
+{
+    uint32_t n = m->session.n, k = m->session.k;
+    uint32_t set_n = plmm_set_bytes(n), set_k = plmm_set_bytes(k);
+    plmm_error why = {0};
+    if (s->frame.bulk_len < set_n + set_k) {
+        return lie(m, s, "the inbox is too short");
+    }
+    const uint8_t *sharers = s->frame.bulk, *present = sharers + set_n, *box = present + set_k;
+    uint32_t boxes = plmm_set_count(present, k);
+    if (!plmm_set_canonical(present, k) ||
+        s->frame.bulk_len != set_n + set_k + (size_t)boxes * PLMM_BOX) {
+        return lie(m, s, "the inbox does not have the boxes it announces");
+    }
+    if (!set_good(m, sharers, NULL, "devices that shared", &why)) {
+        return lie(m, s, why.msg);
+    }
+    for (uint32_t i = 0; i < k; i++) {
+        if (plmm_set_has(present, i) != plmm_set_has(sharers, m->near[i].index)) {
+            return lie(m, s, "the inbox has not exactly the boxes of the neighbours that shared");
+        }
+    }
+    memcpy(m->sharers, sharers, set_n);
+    uint8_t *bad = plmm_client_bulk(m);
+    memset(bad, 0, set_k);
+    for (uint32_t i = 0; i < k; i++) {
+        if (plmm_set_has(present, i)) {
+            m->near[i].opened = box_open(m, &m->near[i], box);
+            box += PLMM_BOX;
+            if (!m->near[i].opened) {
+                plmm_set_put(bad, i);
+            }
+        }
+    }
+    plmm_frame f;
+    plmm_client_frame_init(m, &f, PLMM_MSG_CONFIRM);
+    plmm_client_compose(m, &f, set_k);
+    plmm_client_accept(m, s, PLMM_CLIENT_CONFIRMED, PLMM_AFTER_SEND);
+    return PLMM_OK;
+}
+
+/* ---- GO: who goes on ---- */
+
+plmm_status plmm_client_on_go(plmm_client_round *m, plmm_client_step *s)
+{
+    plmm_error why = {0};
+    if (s->frame.bulk_len != plmm_set_bytes(m->session.n)) {
+        return lie(m, s, "the set of devices that go on has a wrong length");
+    }
+    if (!set_good(m, s->frame.bulk, m->sharers, "devices that go on", &why)) {
+        return lie(m, s, why.msg);
+    }
+    memcpy(m->going, s->frame.bulk, s->frame.bulk_len);
+    plmm_client_accept(m, s, PLMM_CLIENT_TRAINING, PLMM_AFTER_TRAIN);
+    return PLMM_OK;
+}
+
+/* ---- SURVIVORS: one set, for all; a MAC over it for each surviving neighbour ---- */
+
+static void tag_key(plmm_key *key, plmm_hash *message, const plmm_client_round *m,
+                    const plmm_neighbour *p, uint32_t from, uint32_t to)
+{
+    plmm_direction_key(key, &p->channel, PLMM_LABEL_AGREE, &m->session, from, to);
+    plmm_agree_message(message, &m->session, m->going, m->survivors, from, to);
+}
+
+plmm_status plmm_client_on_survivors(plmm_client_round *m, plmm_client_step *s)
+{
+    uint32_t k = m->session.k, set_k = plmm_set_bytes(k);
+    plmm_error why = {0};
+    if (s->frame.bulk_len != plmm_set_bytes(m->session.n)) {
+        return lie(m, s, "the set of survivors has a wrong length");
+    }
+    if (!set_good(m, s->frame.bulk, m->going, "survivors", &why)) {
+        return lie(m, s, why.msg);
+    }
+    memcpy(m->survivors, s->frame.bulk, s->frame.bulk_len);
+    uint8_t *set = plmm_client_bulk(m), *tag = set + set_k;
+    memset(set, 0, set_k);
+    for (uint32_t i = 0; i < k; i++) {
+        const plmm_neighbour *p = &m->near[i];
+        if (!plmm_set_has(m->survivors, p->index)) {
+            continue;
+        }
+        plmm_key key;
+        plmm_hash message;
+        plmm_tag t;
+        tag_key(&key, &message, m, p, m->self, p->index);
+        plmm_mac(&t, &key, PLMM_LABEL_AGREE, message.b, sizeof message.b);
+        memcpy(tag, t.b, sizeof t.b);
+        tag += sizeof t.b;
+        plmm_set_put(set, i);
+        plmm_wipe(&key, sizeof key);
+    }
+    plmm_frame f;
+    plmm_client_frame_init(m, &f, PLMM_MSG_AGREE);
+    plmm_client_compose(m, &f, (size_t)(tag - set));
+    plmm_client_accept(m, s, PLMM_CLIENT_AGREEING, PLMM_AFTER_SEND);
+    return PLMM_OK;
+}
+
+/* ---- AGREED: at least t neighbours saw the same; only now shares leave the device ---- */
+
+static uint32_t agreeing(const plmm_client_round *m, const uint8_t *set, const uint8_t *tags)
+{
+    uint32_t good = 0;
+    for (uint32_t i = 0; i < m->session.k; i++) {
+        if (!plmm_set_has(set, i)) {
+            continue;
+        }
+        const plmm_neighbour *p = &m->near[i];
+        plmm_key key;
+        plmm_hash message;
+        plmm_tag t;
+        memcpy(t.b, tags, sizeof t.b);
+        tags += sizeof t.b;
+        tag_key(&key, &message, m, p, p->index, m->self);
+        good += plmm_set_has(m->survivors, p->index) &&
+                plmm_mac_verify(&t, &key, PLMM_LABEL_AGREE, message.b, sizeof message.b, NULL) ==
+                    PLMM_OK;
+        plmm_wipe(&key, sizeof key);
+    }
+    return good;
+}
+
+plmm_status plmm_client_on_agreed(plmm_client_round *m, plmm_client_step *s)
+{
+    uint32_t k = m->session.k, set_k = plmm_set_bytes(k);
+    const uint8_t *set = s->frame.bulk;
+    if (s->frame.bulk_len < set_k || !plmm_set_canonical(set, k) ||
+        s->frame.bulk_len != set_k + (size_t)plmm_set_count(set, k) * PLMM_TAG_BYTES) {
+        return lie(m, s, "the agreement does not have the MACs it announces");
+    }
+    uint32_t good = agreeing(m, set, set + set_k);
+    if (good < m->session.t) { /* (C2) */
+        return plmm_client_leave(m, s->out, PLMM_ABORT_LIE, NULL,
+                                 "only %u neighbours saw the same survivors, at least %u: the "
+                                 "aggregator may have told others something else",
+                                 good, m->session.t);
+    }
+    uint8_t *out = plmm_client_bulk(m), *share = out + set_k;
+    memset(out, 0, set_k);
+    for (uint32_t i = 0; i < k; i++) {
+        const plmm_neighbour *p = &m->near[i];
+        if (!p->opened || !plmm_set_has(m->going, p->index)) {
+            continue;
+        }
+        /* alive or dead follows from the one set: never both shares of anybody (C1) */
+        plmm_share_encode(share, plmm_set_has(m->survivors, p->index) ? &p->self : &p->pair);
+        share += PLMM_SHARE_BYTES;
+        plmm_set_put(out, i);
+    }
+    plmm_frame f;
+    plmm_client_frame_init(m, &f, PLMM_MSG_REVEAL);
+    plmm_client_compose(m, &f, (size_t)(share - out));
+    plmm_client_accept(m, s, PLMM_CLIENT_REVEALED, PLMM_AFTER_SEND);
+    return PLMM_OK;
+}

@@ -1,0 +1,230 @@
+#include "session.h"
+
+#include "plmm/alloc.h"
+#include "plmm/bytes.h"
+
+#include <string.h>
+
+const char *const PLMM_LABEL_CHANNEL = "chan.v1.";
+const char *const PLMM_LABEL_PAIR = "pair.v1.";
+const char *const PLMM_LABEL_BOX = "box.v1..";
+const char *const PLMM_LABEL_AGREE = "agree.v1";
+static const char *const LABEL_ADVERT = "advert.1";
+
+/* Where each field of an entry lies. */
+enum {
+    AT_KEY = 8,
+    AT_CERTIFICATE = AT_KEY + 32,
+    AT_MASK = AT_CERTIFICATE + 64,
+    AT_CHANNEL = AT_MASK + 32,
+    AT_COMMIT = AT_CHANNEL + 32,
+    AT_NONCE = AT_COMMIT + 32,
+    AT_SIGNATURE = AT_NONCE + 16,
+    AT_END = AT_SIGNATURE + 64
+};
+_Static_assert((int)AT_END == (int)PLMM_ROSTER_ENTRY, "as in limits.h");
+
+void plmm_entry_encode(uint8_t out[PLMM_ROSTER_ENTRY], const plmm_entry *e)
+{
+    plmm_store_le64(out, e->certificate.device);
+    memcpy(out + AT_KEY, e->certificate.key.b, 32);
+    memcpy(out + AT_CERTIFICATE, e->certificate.signature.b, 64);
+    memcpy(out + AT_MASK, e->advert.mask_key.b, 32);
+    memcpy(out + AT_CHANNEL, e->advert.channel_key.b, 32);
+    memcpy(out + AT_COMMIT, e->advert.commit.b, 32);
+    memcpy(out + AT_NONCE, e->advert.nonce, 16);
+    memcpy(out + AT_SIGNATURE, e->advert.signature.b, 64);
+}
+
+void plmm_entry_decode(plmm_entry *e, const uint8_t in[PLMM_ROSTER_ENTRY])
+{
+    e->certificate.device = plmm_load_le64(in);
+    memcpy(e->certificate.key.b, in + AT_KEY, 32);
+    memcpy(e->certificate.signature.b, in + AT_CERTIFICATE, 64);
+    memcpy(e->advert.mask_key.b, in + AT_MASK, 32);
+    memcpy(e->advert.channel_key.b, in + AT_CHANNEL, 32);
+    memcpy(e->advert.commit.b, in + AT_COMMIT, 32);
+    memcpy(e->advert.nonce, in + AT_NONCE, 16);
+    memcpy(e->advert.signature.b, in + AT_SIGNATURE, 64);
+}
+
+static void statement(plmm_hash *out, const plmm_entry *e, const plmm_hash *params)
+{
+    plmm_transcript t;
+    plmm_transcript_init(&t, LABEL_ADVERT);
+    plmm_transcript_bytes(&t, params->b, sizeof params->b);
+    plmm_transcript_u64(&t, e->certificate.device);
+    plmm_transcript_bytes(&t, e->certificate.key.b, 32);
+    plmm_transcript_bytes(&t, e->advert.mask_key.b, 32);
+    plmm_transcript_bytes(&t, e->advert.channel_key.b, 32);
+    plmm_transcript_bytes(&t, e->advert.commit.b, 32);
+    plmm_transcript_bytes(&t, e->advert.nonce, 16);
+    plmm_transcript_final(&t, out);
+}
+
+void plmm_entry_sign(plmm_entry *e, const plmm_hash *params, const plmm_sign_sk *sk)
+{
+    plmm_hash h;
+    statement(&h, e, params);
+    plmm_sign(&e->advert.signature, sk, LABEL_ADVERT, h.b, sizeof h.b);
+}
+
+plmm_status plmm_entry_check(const plmm_entry *e, const plmm_hash *params, plmm_error *err)
+{
+    plmm_hash h;
+    statement(&h, e, params);
+    if (plmm_verify(&e->advert.signature, &e->certificate.key, LABEL_ADVERT, h.b, sizeof h.b,
+                    NULL) != PLMM_OK) {
+        return plmm_fail(err, PLMM_ERR_AUTH,
+                         "the keys of device %llu are not signed by it for these parameters",
+                         (unsigned long long)e->certificate.device);
+    }
+    return PLMM_OK;
+}
+
+void plmm_self_commit(plmm_hash *out, const uint8_t seed[32])
+{
+    plmm_hash_bytes(out, "commit.1", seed, 32);
+}
+
+void plmm_session_make(plmm_session *s, const uint8_t *roster, const plmm_round_params *p)
+{
+    plmm_hash params;
+    plmm_transcript t;
+    plmm_hash_bytes(&s->root, "roster.1", roster, (size_t)s->n * PLMM_ROSTER_ENTRY);
+    plmm_round_params_hash(&params, p);
+    plmm_transcript_init(&t, "session1");
+    plmm_transcript_bytes(&t, s->root.b, 32);
+    plmm_transcript_u64(&t, s->n);
+    plmm_transcript_u64(&t, s->k);
+    plmm_transcript_u64(&t, s->t);
+    plmm_transcript_bytes(&t, params.b, 32);
+    plmm_transcript_bytes(&t, p->model.b, 32);
+    plmm_transcript_bytes(&t, p->beacon.b, 32);
+    plmm_transcript_final(&t, &s->id);
+    plmm_hash_bytes(&s->graph_seed, "graph.sd", s->root.b, 32);
+}
+
+void plmm_direction_key(plmm_key *out, const plmm_key *pair, const char *label,
+                        const plmm_session *s, uint32_t from, uint32_t to)
+{
+    uint8_t info[32 + 8];
+    memcpy(info, s->id.b, 32);
+    plmm_store_le32(info + 32, from);
+    plmm_store_le32(info + 36, to);
+    plmm_key_derive(out, pair, label, info, sizeof info);
+}
+
+void plmm_box_binding(plmm_hash *out, const plmm_session *s, uint32_t from, uint32_t to)
+{
+    plmm_transcript t;
+    plmm_transcript_init(&t, PLMM_LABEL_BOX);
+    plmm_transcript_u64(&t, PLMM_PROTOCOL_VERSION);
+    plmm_transcript_u64(&t, PLMM_MSG_SHARES);
+    plmm_transcript_bytes(&t, s->id.b, 32);
+    plmm_transcript_u64(&t, from);
+    plmm_transcript_u64(&t, to);
+    plmm_transcript_final(&t, out);
+}
+
+void plmm_agree_message(plmm_hash *out, const plmm_session *s, const uint8_t *going,
+                        const uint8_t *survivors, uint32_t from, uint32_t to)
+{
+    plmm_transcript t;
+    plmm_transcript_init(&t, PLMM_LABEL_AGREE);
+    plmm_transcript_u64(&t, PLMM_PROTOCOL_VERSION);
+    plmm_transcript_bytes(&t, s->id.b, 32);
+    plmm_transcript_bytes(&t, going, plmm_set_bytes(s->n));
+    plmm_transcript_bytes(&t, survivors, plmm_set_bytes(s->n));
+    plmm_transcript_u64(&t, from);
+    plmm_transcript_u64(&t, to);
+    plmm_transcript_final(&t, out);
+}
+
+/* ---- no key twice: sort places of 32-octet keys, look at neighbours ---- */
+
+typedef struct keys {
+    const uint8_t *roster;
+    uint32_t *at; /* octet of the roster where a key begins */
+    uint32_t n;
+} keys;
+
+static int key_cmp(const keys *k, uint32_t a, uint32_t b)
+{
+    return memcmp(k->roster + k->at[a], k->roster + k->at[b], 32);
+}
+
+static void key_swap(const keys *k, uint32_t a, uint32_t b)
+{
+    uint32_t t = k->at[a];
+    k->at[a] = k->at[b];
+    k->at[b] = t;
+}
+
+static void key_sift(const keys *k, uint32_t i, uint32_t n)
+{
+    for (uint32_t c = 2 * i + 1; c < n; i = c, c = 2 * i + 1) {
+        if (c + 1 < n && key_cmp(k, c + 1, c) > 0) {
+            c++;
+        }
+        if (key_cmp(k, i, c) >= 0) {
+            return;
+        }
+        key_swap(k, i, c);
+    }
+}
+
+static bool key_twice(const keys *k)
+{
+    for (uint32_t i = k->n / 2; i-- > 0;) {
+        key_sift(k, i, k->n);
+    }
+    for (uint32_t end = k->n; end > 1; end--) {
+        key_swap(k, 0, end - 1);
+        key_sift(k, 0, end - 1);
+    }
+    for (uint32_t i = 1; i < k->n; i++) {
+        if (key_cmp(k, i - 1, i) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static plmm_status unique_check(const uint8_t *roster, uint32_t n, plmm_error *err)
+{
+    static const uint32_t fields[] = {AT_KEY, AT_MASK, AT_CHANNEL};
+    keys k = {.roster = roster, .at = plmm_alloc((size_t)3 * n, sizeof(uint32_t)), .n = 3 * n};
+    if (k.at == NULL) {
+        return plmm_fail(err, PLMM_ERR_NOMEM, "no memory to check a roster of %u devices", n);
+    }
+    for (uint32_t i = 0; i < 3 * n; i++) {
+        k.at[i] = i / 3 * PLMM_ROSTER_ENTRY + fields[i % 3];
+    }
+    bool twice = key_twice(&k);
+    plmm_free(k.at);
+    return twice ? plmm_fail(err, PLMM_ERR_PEER, "one public key is on the roster twice") : PLMM_OK;
+}
+
+plmm_status plmm_roster_check(const uint8_t *roster, uint32_t n, const plmm_hash *params,
+                              const char *expert, const plmm_sign_pk *registrar, plmm_error *err)
+{
+    uint64_t before = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        uint64_t id = plmm_load_le64(roster + (size_t)i * PLMM_ROSTER_ENTRY);
+        if (id <= before) {
+            return plmm_fail(err, PLMM_ERR_PEER,
+                             "device %llu stands on the roster after device %llu, or twice",
+                             (unsigned long long)id, (unsigned long long)before);
+        }
+        before = id;
+    }
+    PLMM_TRY(unique_check(roster, n, err));
+    for (uint32_t i = 0; i < n; i++) {
+        plmm_entry e;
+        plmm_entry_decode(&e, roster + (size_t)i * PLMM_ROSTER_ENTRY);
+        PLMM_TRY(plmm_certificate_check(&e.certificate, registrar, expert, err));
+        PLMM_TRY(plmm_entry_check(&e, params, err));
+    }
+    return PLMM_OK;
+}

@@ -1,0 +1,62 @@
+/* session.h -- what both round machines compute alike: roster entries, the session, and how boxes and
+ * MACs are bound to it. Pure; allocates nothing but in plmm_roster_check. */
+#ifndef PLMM_PROTO_SESSION_H
+#define PLMM_PROTO_SESSION_H
+
+#include "plmm/wire.h"
+
+/* One device of a roster: PLMM_ROSTER_ENTRY octets. */
+typedef struct plmm_entry {
+    plmm_certificate certificate;
+    plmm_advert advert;
+} plmm_entry;
+
+void plmm_entry_encode(uint8_t out[PLMM_ROSTER_ENTRY], const plmm_entry *e);
+void plmm_entry_decode(plmm_entry *e, const uint8_t in[PLMM_ROSTER_ENTRY]);
+
+/* Signs / checks the R0 statement: parameters, device, keys, commitment, nonce. */
+void plmm_entry_sign(plmm_entry *e, const plmm_hash *params, const plmm_sign_sk *sk);
+PLMM_NODISCARD plmm_status plmm_entry_check(const plmm_entry *e, const plmm_hash *params,
+                                            plmm_error *err);
+
+/* Commitment to a self-mask seed. */
+void plmm_self_commit(plmm_hash *out, const uint8_t seed[32]);
+
+typedef struct plmm_session {
+    uint32_t n, k, t;
+    plmm_hash root;       /* of the roster */
+    plmm_hash id;         /* of the session */
+    plmm_hash graph_seed; /* H(root): fixed only after all keys are */
+} plmm_session;
+
+/* From the roster's octets (s->n entries) and s->n, k, t. */
+void plmm_session_make(plmm_session *s, const uint8_t *roster, const plmm_round_params *p);
+
+/* Key of the messages from one roster index to another, of the pair's channel key. */
+void plmm_direction_key(plmm_key *out, const plmm_key *pair, const char *label,
+                        const plmm_session *s, uint32_t from, uint32_t to);
+
+/* Associated data of a box, and the message of an agreement MAC. */
+void plmm_box_binding(plmm_hash *out, const plmm_session *s, uint32_t from, uint32_t to);
+void plmm_agree_message(plmm_hash *out, const plmm_session *s, const uint8_t *going,
+                        const uint8_t *survivors, uint32_t from, uint32_t to);
+
+extern const char *const PLMM_LABEL_CHANNEL; /* of the pair's channel agreement */
+extern const char *const PLMM_LABEL_PAIR;    /* of the pair's mask agreement */
+extern const char *const PLMM_LABEL_BOX;
+extern const char *const PLMM_LABEL_AGREE;
+
+/* Everything a device must know of a roster before it uses a key of it: ids strictly increasing, every
+ * certificate and statement good, no key there twice. PLMM_ERR_PEER or PLMM_ERR_AUTH with the sentence,
+ * PLMM_ERR_NOMEM. */
+PLMM_NODISCARD plmm_status plmm_roster_check(const uint8_t *roster, uint32_t n,
+                                             const plmm_hash *params, const char *expert,
+                                             const plmm_sign_pk *registrar, plmm_error *err);
+
+/* Sign of the pair mask in the vector of index `own`: the smaller index adds. */
+static inline plmm_mask_sign plmm_pair_sign(uint32_t own, uint32_t other)
+{
+    return own < other ? PLMM_MASK_ADD : PLMM_MASK_SUB;
+}
+
+#endif
