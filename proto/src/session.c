@@ -5,10 +5,6 @@
 
 #include <string.h>
 
-const char *const PLMM_LABEL_CHANNEL = "chan.v1.";
-const char *const PLMM_LABEL_PAIR = "pair.v1.";
-const char *const PLMM_LABEL_BOX = "box.v1..";
-const char *const PLMM_LABEL_AGREE = "agree.v1";
 static const char *const LABEL_ADVERT = "advert.1";
 
 /* Where each field of an entry lies. */

@@ -41,10 +41,11 @@ void plmm_box_binding(plmm_hash *out, const plmm_session *s, uint32_t from, uint
 void plmm_agree_message(plmm_hash *out, const plmm_session *s, const uint8_t *going,
                         const uint8_t *survivors, uint32_t from, uint32_t to);
 
-extern const char *const PLMM_LABEL_CHANNEL; /* of the pair's channel agreement */
-extern const char *const PLMM_LABEL_PAIR;    /* of the pair's mask agreement */
-extern const char *const PLMM_LABEL_BOX;
-extern const char *const PLMM_LABEL_AGREE;
+/* What a pair's keys are for. */
+#define PLMM_LABEL_CHANNEL "chan.v1." /* the pair's channel agreement */
+#define PLMM_LABEL_PAIR    "pair.v1." /* the pair's mask agreement */
+#define PLMM_LABEL_BOX     "box.v1.."
+#define PLMM_LABEL_AGREE   "agree.v1"
 
 /* Everything a device must know of a roster before it uses a key of it: ids strictly increasing, every
  * certificate and statement good, no key there twice. PLMM_ERR_PEER or PLMM_ERR_AUTH with the sentence,
