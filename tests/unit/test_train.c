@@ -226,6 +226,66 @@ static void test_dropout(void)
     free(g3);
 }
 
+/* Loss under a mask, with the adapter moved by h along dir. */
+static double moved_loss(plmm_workspace *w, const plmm_model *m, plmm_adapter *a,
+                         const plmm_stack *stack, const float *at, const float *dir, double h,
+                         float *scratch)
+{
+    plmm_loss_sum s = {0};
+    plmm_error err;
+    for (size_t i = 0; i < plmm_adapter_count(a); i++) {
+        plmm_adapter_params(a)[i] = (float)((double)at[i] + h * (double)dir[i]);
+    }
+    PLMM_ASSERT(plmm_grad_lora(w, m, stack, PLMM_FACTOR_AB, &tb.b, 1, 3, scratch, &s, &err) ==
+                PLMM_OK);
+    return s.nll;
+}
+
+/* Under one mask the gradient is the slope of the loss, also through a frozen adapter below. */
+static void test_dropout_slope(void)
+{
+    plmm_model_config c = tiny_config();
+    plmm_model *m = tiny_model(&c, 16);
+    plmm_lora_spec spec = {.targets = PLMM_LORA_ALL, .rank = 4, .alpha = 4, .dropout = 0.25f};
+    plmm_adapter *a = NULL, *frozen = tiny_adapter(&c, PLMM_LORA_ALL, 2, 9);
+    plmm_error err;
+    plmm_rng r;
+    plmm_rng_init(&r, 1, 1);
+    PLMM_ASSERT(plmm_adapter_new(&c, &spec, &a, &err) == PLMM_OK);
+    size_t n = plmm_adapter_count(a);
+    float *at = calloc(n, sizeof *at), *dir = calloc(n, sizeof *dir), *g = calloc(n, sizeof *g);
+    float *scratch = calloc(n, sizeof *scratch);
+    const plmm_adapter *two[] = {frozen, a};
+    plmm_stack stack = {two, 2};
+    plmm_workspace *w = tiny_workspace(&c, 64, 36, PLMM_USE_LORA);
+    tiny_disturb(at, n, 0.2, &r);
+    (void)moved_loss(w, m, a, &stack, at, dir, 0, g);
+    const plmm_view *views = plmm_adapter_views(a, &(size_t){0});
+    for (size_t v = 0; v < 28; v += 3) { /* along one tensor at a time, its own gradient */
+        double slope = 0, h = 1e-3, norm = 0;
+        memset(dir, 0, n * sizeof *dir);
+        for (size_t i = 0; i < views[v].rows * views[v].cols; i++) {
+            size_t k = views[v].offset + i;
+            dir[k] = g[k];
+            norm += (double)g[k] * (double)g[k];
+        }
+        h /= sqrt(norm);
+        slope = (moved_loss(w, m, a, &stack, at, dir, h, scratch) -
+                 moved_loss(w, m, a, &stack, at, dir, -h, scratch)) /
+                (2 * h);
+        CHECK(fabs(slope / norm - 1) < 0.02, "%s: slope %g, gradient %g", views[v].name, slope,
+              norm);
+    }
+    free(at);
+    free(dir);
+    free(g);
+    free(scratch);
+    plmm_workspace_free(w);
+    plmm_adapter_free(a);
+    plmm_adapter_free(frozen);
+    plmm_model_free(m);
+}
+
 /* Steps on one batch learn it by heart; the frozen factor and the base do not move. */
 static void test_steps(void)
 {
@@ -408,6 +468,7 @@ int main(void)
     test_merging();
     test_outputs();
     test_dropout();
+    test_dropout_slope();
     test_steps();
     test_full_steps();
     test_schedule_and_clip();
