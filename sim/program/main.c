@@ -3,6 +3,17 @@
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
+static const plmm_cli_option run_options[] = {
+    {"set", PLMM_CLI_LIST, "KEY=VALUE", NULL, 0, 0, "override a key of the configuration"},
+    {"out", PLMM_CLI_TEXT, "DIR", NULL, 0, 0, "where results go; default: out/NAME"},
+    {"seed", PLMM_CLI_INT, "N", NULL, 1, 4294967295.0, "run this one seed instead of the list"},
+    {"threads", PLMM_CLI_INT, "N", "0", 0, 256, "0: as many as processors; the result is the same"},
+    {"save", PLMM_CLI_TEXT, "DIR", NULL, 0, 0,
+     "write the trained experts there (PEFT directories)"},
+    {"quiet", PLMM_CLI_FLAG, NULL, NULL, 0, 0, "no progress lines"},
+    {"print-config", PLMM_CLI_FLAG, NULL, NULL, 0, 0, "list all keys with help instead"},
+};
+
 static const plmm_cli_option world_options[] = {
     {"out", PLMM_CLI_TEXT, "DIR", "out/world", 0, 0, "where the files go"},
     {"set", PLMM_CLI_LIST, "KEY=VALUE", NULL, 0, 0, "override a key of the configuration"},
@@ -10,6 +21,17 @@ static const plmm_cli_option world_options[] = {
 };
 
 static const plmm_cli_verb verbs[] = {
+    {"run", "[CONFIG]", 0, 1, "run a fleet and report what its experts learned",
+     "Devices select, train and mask; aggregators sum and merge; the protocol is the one that is\n"
+     "deployed, with dropouts, crashes and bad links as the configuration says. Writes "
+     "report.html,\n"
+     "rounds.csv, run.db and timing.json; equal seeds give equal files (timing.json apart), "
+     "whatever\n"
+     "the number of threads.\n"
+     "\n"
+     "  plmm-sim run configs/quickstart.json --out out/quickstart\n"
+     "  plmm-sim run configs/msc.json --set data.root=DIR --set model=DIR/stories260K.bin",
+     run_options, COUNT(run_options), verb_run},
     {"world", "[CONFIG]", 0, 1, "write a generated world: texts, devices, hold-outs",
      "Takes the keys world.* and seeds[0] of a configuration and writes base.jsonl and base.txt "
      "(text\n"

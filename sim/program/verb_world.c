@@ -31,9 +31,7 @@ plmm_status verb_world(plmm_cli_args *a, plmm_error *err)
     if (plmm_cli_flag(a, "print-config")) {
         return print_config(&c, err);
     }
-    plmm_world_params p = plmm_sim_world_params(&c);
-    p.base_lines = c.world.base_lines;
-    PLMM_TRY(plmm_world_generate(&p, c.world.seed != 0 ? c.world.seed : c.seeds[0], &w, err));
+    PLMM_TRY(plmm_world_generate(&c.world, c.world_seed != 0 ? c.world_seed : c.seeds[0], &w, err));
     plmm_status rc = plmm_world_write(&w, dir, err);
     if (rc == PLMM_OK) {
         summary(&w, dir);

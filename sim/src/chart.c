@@ -4,7 +4,7 @@
 #include <stdio.h>
 
 /* The panel, in units that a page shows at about one pixel each. */
-enum { WIDTH = 340, HEIGHT = 220, LEFT = 46, RIGHT = 114, TOP = 10, BOTTOM = 34 };
+enum { WIDTH = 340, HEIGHT = 220, LEFT = 44, RIGHT = 122, TOP = 10, BOTTOM = 34 };
 enum { LABEL_GAP = 13, TICKS_MAX = 12 };
 
 typedef struct axis {

@@ -160,6 +160,12 @@ static char *figure(char buf[64], bool exact, bool sign, double v, double spread
     return buf;
 }
 
+/* One seed has no spread: nothing is claimed then. */
+static double spread_of(const plmm_spread *s)
+{
+    return s->n > 1 ? s->sd : none;
+}
+
 static const char *tone(const plmm_spread *gain)
 {
     return gain->lo > 0 ? "margin good" : gain->hi < 0 ? "margin bad" : "margin";
@@ -183,13 +189,14 @@ static void result_row(text *t, const plmm_run *run, const plmm_summary *m, uint
     if (exact) {
         cell(t, "base", "", figure(b, true, false, m->base_exact.mean, none));
         cell(t, "expert", "", figure(b, true, false, m->exact.mean, none));
-        cell(t, "margin, points", tone(gain), figure(b, true, true, gain->mean, gain->sd));
+        cell(t, "margin, points", tone(gain), figure(b, true, true, gain->mean, spread_of(gain)));
         cell(t, "chance", "", figure(b, true, false, m->chance.mean, none));
     }
     double fall = -m->nll_gain.mean;
     cell(t, "loss, base", "", figure(b, false, false, m->base_nll.mean, none));
     cell(t, "loss, expert", "", figure(b, false, false, m->nll.mean, none));
-    cell(t, "loss, change", exact ? "" : tone(gain), figure(b, false, true, fall, m->nll_gain.sd));
+    cell(t, "loss, change", exact ? "" : tone(gain),
+         figure(b, false, true, fall, spread_of(&m->nll_gain)));
     if (!exact) {
         (void)snprintf(b, sizeof b, "%+.1f %%", 100 * fall / m->base_nll.mean);
         cell(t, "in percent", "", b);
@@ -375,7 +382,12 @@ static double up_of(const plmm_round_record *r)
 
 static double down_of(const plmm_round_record *r)
 {
-    return r->invited == 0 ? none : (double)(r->bytes_down + r->bytes_version) / r->invited;
+    return r->invited == 0 ? none : (double)r->bytes_down / r->invited;
+}
+
+static double version_of(const plmm_round_record *r)
+{
+    return r->fetches == 0 ? none : (double)r->bytes_version / r->fetches;
 }
 
 static double clear_of(const plmm_round_record *r)
@@ -531,7 +543,7 @@ static void put_costs(text *t, const plmm_run *run)
     static const round_line devices[] = {
         {"checked in", invited_of}, {"survived", survivors_of}, {"threshold t", threshold_of}};
     static const round_line octets[] = {
-        {"up", up_of}, {"down", down_of}, {"in clear, f32", clear_of}};
+        {"up", up_of}, {"down", down_of}, {"in clear, f32", clear_of}, {"new version", version_of}};
     uint32_t last = last_round(run);
     if (run->n_rounds == 0) {
         return;
@@ -539,9 +551,9 @@ static void put_costs(text *t, const plmm_run *run)
     text_add(t, "<h2>What the rounds cost</h2>\n<p class=\"soft\">Over all domains and seeds; "
                 "shaded: smallest to largest.</p>\n<div class=\"grid-of\">\n");
     round_panel(t, run, "Bytes of a device in a round",
-                "Frames as sent, signatures and shares included; down includes the new version of "
-                "the expert. In clear: the same update as plain floats.",
-                CHART_BYTES, octets, 3, last);
+                "Up and down: frames of the protocol, signatures and shares included. New version: "
+                "fetching the merged expert. In clear: the update as plain floats, for comparison.",
+                CHART_BYTES, octets, 4, last);
     round_panel(t, run, "Devices in a round",
                 "The sum opens only if the neighbours of a device that still answer number at "
                 "least t.",

@@ -27,8 +27,8 @@ static void put_header(text *t, const plmm_run *run)
     for (unsigned s = 0; s < PLMM_STEPS; s++) {
         text_fmt(t, ",dropped_%s", plmm_step_name(s));
     }
-    text_add(t,
-             ",restarts,duplicates,lost,frames,bytes_up,bytes_down,bytes_version,start_ms,end_ms");
+    text_add(t, ",late,restarts,duplicates,lost,frames,bytes_up,bytes_down,bytes_version,fetches,"
+                "start_ms,end_ms");
     for (unsigned p = 0; p < PLMM_PHASES; p++) {
         text_fmt(t, ",%s_ms", p == PLMM_PHASE_CHECKIN ? "checkin" : plmm_phase_name((plmm_phase)p));
     }
@@ -76,9 +76,9 @@ static void put_round(text *t, const plmm_run *run, const plmm_round_record *r)
     for (unsigned s = 0; s < PLMM_STEPS; s++) {
         text_fmt(t, ",%u", r->dropped[s]);
     }
-    text_fmt(t, ",%u,%u,%u,%u,%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64,
-             r->restarts, r->duplicates, r->lost, r->frames, r->bytes_up, r->bytes_down,
-             r->bytes_version, r->start_ms, r->end_ms);
+    text_fmt(t, ",%u,%u,%u,%u,%u,%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%u,%" PRIu64 ",%" PRIu64,
+             r->late, r->restarts, r->duplicates, r->lost, r->frames, r->bytes_up, r->bytes_down,
+             r->bytes_version, r->fetches, r->start_ms, r->end_ms);
     for (unsigned p = 0; p < PLMM_PHASES; p++) {
         text_fmt(t, ",%" PRIu64, r->phase_ms[p]);
     }
@@ -125,6 +125,16 @@ static void put_share(text *t, double v)
     }
 }
 
+/* " ± 0.012", or as many blanks where one seed gives no spread. */
+static void put_spread(text *t, int digits, double sd, size_t n)
+{
+    if (n > 1) {
+        text_fmt(t, " \xc2\xb1 %*.*f", digits == 1 ? 4 : digits + 2, digits, sd);
+    } else {
+        text_fmt(t, "%*s", 3 + (digits == 1 ? 4 : digits + 2), "");
+    }
+}
+
 static void table_row(text *t, const plmm_run *run, uint32_t e, uint32_t k, int kind_width,
                       const plmm_summary *m)
 {
@@ -133,11 +143,13 @@ static void table_row(text *t, const plmm_run *run, uint32_t e, uint32_t k, int 
     if (m->exact.n > 0) {
         put_share(t, m->base_exact.mean);
         put_share(t, m->exact.mean);
-        text_fmt(t, "  %+6.1f \xc2\xb1 %4.1f", 100 * m->exact_gain.mean, 100 * m->exact_gain.sd);
+        text_fmt(t, "  %+6.1f", 100 * m->exact_gain.mean);
+        put_spread(t, 1, 100 * m->exact_gain.sd, m->exact_gain.n);
         put_share(t, m->chance.mean);
     }
-    text_fmt(t, "  %7.3f %7.3f  %+6.3f \xc2\xb1 %.3f (%+.1f %%)\n", m->base_nll.mean, m->nll.mean,
-             -m->nll_gain.mean, m->nll_gain.sd, -100 * m->nll_gain.mean / m->base_nll.mean);
+    text_fmt(t, "  %7.3f %7.3f  %+6.3f", m->base_nll.mean, m->nll.mean, -m->nll_gain.mean);
+    put_spread(t, 3, m->nll_gain.sd, m->nll_gain.n);
+    text_fmt(t, " (%+.1f %%)\n", -100 * m->nll_gain.mean / m->base_nll.mean);
 }
 
 char *plmm_run_table(const plmm_run *run)

@@ -20,17 +20,19 @@ static const char schema[] =
     " round INTEGER, attempt INTEGER, completed INTEGER, reason TEXT, invited INTEGER,"
     " cohort INTEGER, neighbours INTEGER, threshold INTEGER, bits INTEGER, length INTEGER,"
     " survivors INTEGER, dropped_advertise INTEGER, dropped_share INTEGER, dropped_masked INTEGER,"
-    " dropped_agree INTEGER, dropped_reveal INTEGER, restarts INTEGER, duplicates INTEGER,"
+    " dropped_agree INTEGER, dropped_reveal INTEGER, late INTEGER, restarts INTEGER,"
+    " duplicates INTEGER,"
     " lost INTEGER, frames INTEGER, start_ms INTEGER, end_ms INTEGER, checkin_ms INTEGER,"
     " advertise_ms INTEGER, share_ms INTEGER, train_ms INTEGER, upload_ms INTEGER,"
     " agree_ms INTEGER, reveal_ms INTEGER, publish_ms INTEGER, bytes_up INTEGER,"
-    " bytes_down INTEGER, bytes_version INTEGER, train_loss REAL, update_norm REAL, clipped REAL,"
+    " bytes_down INTEGER, bytes_version INTEGER, fetches INTEGER, train_loss REAL, update_norm "
+    "REAL, clipped REAL,"
     " sum_checked INTEGER, sum_exact INTEGER, PRIMARY KEY(seed, expert, round, attempt));"
     "CREATE TABLE score(seed INTEGER REFERENCES seed(i), expert INTEGER REFERENCES expert(i),"
     " version INTEGER, kind INTEGER REFERENCES kind(i), items INTEGER, nll REAL, exact REAL,"
     " chance REAL, PRIMARY KEY(seed, expert, version, kind));";
 
-enum { ROUND_COLUMNS = 40, SCORE_COLUMNS = 8 };
+enum { ROUND_COLUMNS = 42, SCORE_COLUMNS = 8 };
 
 static plmm_status db_fail(sqlite3 *db, const char *path, plmm_error *err)
 {
@@ -142,8 +144,8 @@ static void put_round(binder *b, const plmm_round_record *r)
     for (unsigned s = 0; s < PLMM_STEPS; s++) {
         put_int(b, r->dropped[s]);
     }
-    const uint64_t more[] = {r->restarts, r->duplicates, r->lost,
-                             r->frames,   r->start_ms,   r->end_ms};
+    const uint64_t more[] = {r->late,   r->restarts, r->duplicates, r->lost,
+                             r->frames, r->start_ms, r->end_ms};
     for (size_t i = 0; i < sizeof more / sizeof more[0]; i++) {
         put_int(b, more[i]);
     }
@@ -153,6 +155,7 @@ static void put_round(binder *b, const plmm_round_record *r)
     put_int(b, r->bytes_up);
     put_int(b, r->bytes_down);
     put_int(b, r->bytes_version);
+    put_int(b, r->fetches);
     put_real(b, r->train_loss);
     put_real(b, r->update_norm);
     put_real(b, r->clipped);
@@ -167,7 +170,7 @@ static bool write_rows(sqlite3 *db, const plmm_run *run)
     binder b;
     if (!begin(db, &b,
                "INSERT INTO round VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,"
-               "?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)")) {
+               "?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)")) {
         return false;
     }
     for (size_t i = 0; i < run->n_rounds; i++) {

@@ -12,7 +12,6 @@
 typedef plmm_sim_config C;
 
 static const char *const source_names[] = {"world", "files", NULL};
-static const char *const answer_names[] = {"true", "shuffled", NULL};
 static const char *const rule_names[] = {"scores", "random", "fifo", NULL};
 static const char *const method_names[] = {"naive", "ffa", "alternate", NULL};
 static const char *const optimiser_names[] = {"adamw", "sgd", NULL};
@@ -50,34 +49,9 @@ static const plmm_config_key keys[] = {
     PLMM_CONFIG_U32(C, data.questions, "data.questions", "200", 1, 1000000,
                     "held-out dialogues of a domain and kind that are scored, at most"),
 
-    PLMM_CONFIG_U32(C, world.seed, "world.seed", "0", 0, 4294967295.0,
+    PLMM_CONFIG_U32(C, world_seed, "world.seed", "0", 0, 4294967295.0,
                     "seed of the world; 0: that of the run, so that each has another world"),
-    PLMM_CONFIG_U32(C, world.devices, "world.devices", "48", 1, 100000, "devices"),
-    PLMM_CONFIG_U32(C, world.entities, "world.entities", "24", 2, 512,
-                    "taught entities of a domain, a multiple of world.values"),
-    PLMM_CONFIG_U32(C, world.unseen, "world.unseen", "24", 2, 512,
-                    "entities of a domain held out, a multiple of world.values"),
-    PLMM_CONFIG_U32(C, world.values, "world.values", "4", 2, 8,
-                    "values of an attribute; guessing is right once in so many"),
-    PLMM_CONFIG_U32(C, world.days, "world.days", "60", 2, 3650, "days with sessions"),
-    PLMM_CONFIG_U32(C, world.dialogues, "world.dialogues", "120", 1, 100000,
-                    "mean length of a device's stream"),
-    PLMM_CONFIG_REAL(C, world.chatter_min, "world.chatter_min", "0.1", 0, 0.9,
-                     "share of chatter in a stream, at least"),
-    PLMM_CONFIG_REAL(C, world.chatter_max, "world.chatter_max", "0.4", 0, 0.9,
-                     "share of chatter in a stream, at most"),
-    PLMM_CONFIG_REAL(C, world.personal, "world.personal", "0.15", 0, 0.5,
-                     "share of personal talk in a stream"),
-    PLMM_CONFIG_REAL(C, world.duplicates, "world.duplicates", "0.1", 0, 0.5,
-                     "chance that a dialogue nearly repeats an earlier one"),
-    PLMM_CONFIG_REAL(C, world.facts, "world.facts", "0.5", 0, 1,
-                     "share of expert questions about facts, the others are about the rule"),
-    PLMM_CONFIG_REAL(C, world.mix_alpha, "world.mix_alpha", "1", 0.01, 1000,
-                     "Dirichlet parameter of a device's interests: small is one-sided"),
-    PLMM_CONFIG_ENUM(C, world.answers, "world.answers", "true", answer_names,
-                     "shuffled: a control, from which nothing can be learned"),
-    PLMM_CONFIG_U32(C, world.base_lines, "world.base_lines", "20000", 0, 10000000,
-                    "plmm-sim world: lines of text for the base model"),
+    PLMM_WORLD_KEYS(C, world, "world."),
 
     PLMM_CONFIG_ENUM(C, select.rule, "select.rule", "scores", rule_names,
                      "what a full buffer keeps: EOE, DSS and IDD decide, or a rival"),
@@ -88,6 +62,10 @@ static const plmm_config_key keys[] = {
     PLMM_CONFIG_REAL(C, select.before, "select.before", "0.5", 0, 1,
                      "share of a device's stream that came before the first round; the rest comes "
                      "evenly until the last"),
+    PLMM_CONFIG_TEXT(
+        C, select.lexicons, "select.lexicons", "",
+        "files: directory of word lists, one a domain, for the domain score; empty: the "
+        "score is left out. A world brings its own"),
 
     PLMM_CONFIG_TEXTS(C, lora.targets, "lora.targets", "[\"q\",\"k\",\"v\",\"o\"]",
                       "adapted matrices: q, k, v, o, gate, up, down"),
@@ -99,10 +77,7 @@ static const plmm_config_key keys[] = {
                      "what travels and is averaged: both factors, B alone, or in turns"),
     PLMM_CONFIG_ENUM(C, train.optimiser, "train.optimiser", "adamw", optimiser_names,
                      "on the device"),
-    PLMM_CONFIG_U32(C, train.epochs, "train.epochs", "1", 1, 10000,
-                    "passes over the buffer in a round, when train.steps is 0"),
-    PLMM_CONFIG_U32(C, train.steps, "train.steps", "0", 0, 100000,
-                    "steps in a round; 0: by epochs"),
+    PLMM_CONFIG_U32(C, train.steps, "train.steps", "8", 1, 100000, "optimiser steps in a round"),
     PLMM_CONFIG_U32(C, train.batch_tokens, "train.batch_tokens", "256", 1, 1048576,
                     "tokens of a step"),
     PLMM_CONFIG_U32(C, train.seq_max, "train.seq_max", "128", 8, 65536,
@@ -142,11 +117,11 @@ static const plmm_config_key keys[] = {
                     "virtual time to wait for check-ins, at most"),
     PLMM_CONFIG_U32(C, secagg.phase_ms, "secagg.phase_ms", "8000", 1, 1073741824,
                     "virtual time for a step without training, at most"),
-    PLMM_CONFIG_U32(C, secagg.train_ms, "secagg.train_ms", "120000", 1, 1073741824,
+    PLMM_CONFIG_U32(C, secagg.train_ms, "secagg.train_ms", "30000", 1, 1073741824,
                     "virtual time for training and upload, at most"),
     PLMM_CONFIG_U32(C, secagg.period_ms, "secagg.period_ms", "3600000", 1, 1073741824,
                     "virtual time from the start of a round to that of the next"),
-    PLMM_CONFIG_U32(C, secagg.resend_ms, "secagg.resend_ms", "2000", 1, 1073741824,
+    PLMM_CONFIG_U32(C, secagg.resend_ms, "secagg.resend_ms", "10000", 1, 1073741824,
                     "a device repeats what was not answered after this time"),
     PLMM_CONFIG_U32(C, secagg.silence_ms, "secagg.silence_ms", "300000", 2, 1073741824,
                     "a device leaves a round when it heard nothing for this time"),
@@ -206,12 +181,12 @@ void plmm_sim_config_default(plmm_sim_config *c)
 static plmm_status check_data(const plmm_sim_config *c, plmm_error *err)
 {
     if (c->data.source != PLMM_SIM_FILES) {
-        plmm_world_params p = plmm_sim_world_params(c);
-        if (p.entities % p.values != 0 || p.unseen % p.values != 0) {
+        const plmm_world_params *p = &c->world;
+        if (p->entities % p->values != 0 || p->unseen % p->values != 0) {
             return plmm_fail(err, PLMM_ERR_CONFIG,
                              "world.entities is %u and world.unseen is %u, both must be multiples "
                              "of world.values (%u)",
-                             p.entities, p.unseen, p.values);
+                             p->entities, p->unseen, p->values);
         }
         return PLMM_OK;
     }
@@ -304,23 +279,4 @@ plmm_status plmm_sim_config_load(plmm_sim_config *c, const char *path, const cha
         PLMM_TRY(plmm_config_set(&table, sets[i], c, err));
     }
     return plmm_sim_config_check(c, err);
-}
-
-plmm_world_params plmm_sim_world_params(const plmm_sim_config *c)
-{
-    return (plmm_world_params){.devices = c->world.devices,
-                               .entities = c->world.entities,
-                               .unseen = c->world.unseen,
-                               .values = c->world.values,
-                               .days = c->world.days,
-                               .dialogues = c->world.dialogues,
-                               .chatter_min = c->world.chatter_min,
-                               .chatter_max = c->world.chatter_max,
-                               .personal = c->world.personal,
-                               .duplicates = c->world.duplicates,
-                               .facts = c->world.facts,
-                               .mix_alpha = c->world.mix_alpha,
-                               .base_lines = 0,
-                               .answers =
-                                   c->world.answers == 0 ? PLMM_WORLD_TRUE : PLMM_WORLD_SHUFFLED};
 }

@@ -38,10 +38,12 @@ typedef struct plmm_round_record {
     uint32_t neighbours, threshold, bits, length; /* k, t, b, coordinates of the vector */
     uint32_t survivors;                           /* whose vectors are in the sum */
     uint32_t dropped[PLMM_STEPS];                 /* devices gone before they answered step i */
+    uint32_t late; /* devices that were too slow for a step, told so by the aggregator */
     uint32_t restarts, duplicates, lost, frames;
     uint64_t start_ms, end_ms, phase_ms[PLMM_PHASES];
-    uint64_t bytes_up, bytes_down,
-        bytes_version;           /* of protocol frames; of the version's download */
+    uint64_t bytes_up, bytes_down; /* of protocol frames */
+    uint64_t bytes_version;        /* of downloads of the newest version, by `fetches` devices */
+    uint32_t fetches;
     double train_loss;           /* mean over survivors of their last local loss, nats a token */
     double update_norm;          /* L2 of the averaged update */
     double clipped;              /* share of the survivors whose update was clipped */

@@ -30,16 +30,12 @@ typedef struct plmm_sim_config {
         double users_out, time_out;
         uint32_t questions;
     } data;
-    struct {
-        uint32_t seed; /* 0: each run's own */
-        uint32_t devices, entities, unseen, values, days, dialogues;
-        double chatter_min, chatter_max, personal, duplicates, facts, mix_alpha;
-        uint32_t answers;
-        uint32_t base_lines;
-    } world;
+    uint32_t world_seed; /* 0: each run's own */
+    plmm_world_params world;
     struct {
         uint32_t rule, bins, seq_max;
         double before; /* share of a device's stream that came before the first round */
+        char lexicons[PLMM_CONFIG_PATH];
     } select;
     struct {
         char targets[7][16];
@@ -49,7 +45,7 @@ typedef struct plmm_sim_config {
     } lora;
     struct {
         uint32_t method;
-        uint32_t optimiser, epochs, steps, batch_tokens, seq_max, examples_min;
+        uint32_t optimiser, steps, batch_tokens, seq_max, examples_min;
         double learning_rate, floor, clip, decay;
         uint32_t warmup, schedule;
     } train;
@@ -78,8 +74,5 @@ PLMM_NODISCARD plmm_status plmm_sim_config_check(const plmm_sim_config *c, plmm_
 PLMM_NODISCARD plmm_status plmm_sim_config_load(plmm_sim_config *c, const char *path,
                                                 const char *const *sets, size_t n_sets,
                                                 plmm_error *err);
-
-/* The world of the configuration, without the text of the base model. */
-plmm_world_params plmm_sim_world_params(const plmm_sim_config *c);
 
 #endif

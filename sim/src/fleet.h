@@ -1,0 +1,255 @@
+/* fleet.h -- one seed of a run: devices and experts in virtual time, driven by one event queue.
+ *
+ * The parties are the production machines of proto/; this room only plays the world around them: links,
+ * crashes, journals, clocks. Everything that takes real time and no decision (training, scoring,
+ * selecting) is computed on a pool of threads, keyed by what it is and not by when it ran, and enters at
+ * its virtual time: the result does not depend on the number of threads.
+ *
+ * fleet.c        the queue's loop, slots and links
+ * fleet_client.c a device's side     fleet_agg.c  an expert's side     fleet_jobs.c  training, masking
+ * fleet_feed.c   streams and buffers fleet_score.c held-out questions  fleet_version.c versions, fetching
+ */
+#ifndef PLMM_SIM_FLEET_H
+#define PLMM_SIM_FLEET_H
+
+#include "data.h"
+
+#include "plmm/agg_round.h"
+#include "plmm/buffer.h"
+#include "plmm/client_round.h"
+#include "plmm/embed.h"
+#include "plmm/event_queue.h"
+#include "plmm/manifest.h"
+#include "plmm/merge.h"
+#include "plmm/pool.h"
+#include "plmm/progress.h"
+#include "plmm/run_record.h"
+#include "plmm/sim_run.h"
+#include "plmm/trainer.h"
+
+typedef struct bytes {
+    uint8_t *p;
+    size_t len;
+} bytes;
+
+/* A party's journal: records in the order in which they were persisted. */
+typedef struct journal {
+    bytes *v;
+    size_t n, cap;
+} journal;
+
+/* Scratch memory of a thread of the pool. */
+typedef struct worker {
+    plmm_trainer *trainer;
+    plmm_embedder embedder;
+    plmm_sample sample;
+} worker;
+
+/* A device: what it heard, kept and can train on. */
+typedef struct holder {
+    plmm_device_traits traits;
+    plmm_buffer *buffer;
+    size_t fed;              /* dialogues of its stream that arrived */
+    plmm_examples *examples; /* [experts] */
+    uint64_t busy_until_ms;  /* it trains for one expert at a time */
+} holder;
+
+typedef enum job_state { JOB_NONE, JOB_WAITING, JOB_DONE, JOB_FAILED } job_state;
+
+/* A device as a client of one expert. */
+typedef struct client {
+    uint32_t device, expert;
+    uint64_t id; /* at the expert: device + 1 */
+    plmm_sign_sk key;
+    plmm_certificate certificate;
+    plmm_hash version; /* that it has */
+    uint64_t version_no;
+    uint64_t last_round;
+    uint32_t last_attempt;
+    plmm_client_round *m; /* NULL: in no round, or crashed */
+    bool down;            /* crashed, to be restarted */
+    bool entered;         /* it took part in the round that the expert runs now */
+    uint64_t generation;  /* of the machine: events of an earlier one are void */
+    uint64_t tick_at_ms;  /* of its next tick in the queue, UINT64_MAX: none */
+    plmm_round_fate fate;
+    journal log;
+    plmm_seed seed;           /* of START, and */
+    plmm_round_params params; /* of the round: the checker's key to what was masked */
+    bytes upload;             /* the masked vector, as stored */
+    uint32_t *plain;          /* the same before the masks: of the checker */
+    job_state job;
+    float *delta;
+    size_t delta_len;
+    plmm_trainer_stats stats;
+    uint64_t trained_at_ms;
+} client;
+
+/* An expert with its aggregator. */
+typedef struct expert {
+    uint32_t index;
+    const char *name;
+    plmm_sign_sk key, registrar_key;
+    plmm_sign_pk key_public, registrar;
+    plmm_policy policy;     /* of its devices */
+    plmm_adapter *adapter;  /* that this round trains */
+    plmm_adapter *next;     /* published in this round, NULL before */
+    uint64_t version;       /* 0: the base */
+    plmm_manifest manifest; /* of the newest version */
+    plmm_hash hash;
+    bytes file; /* its adapter as it travels */
+    plmm_agg_config config;
+    plmm_agg_round *m; /* NULL: crashed, or never started */
+    bool running;      /* the round has not ended */
+    int crash_step;    /* of this round, -1: none (any more) */
+    uint64_t tick_at_ms, generation;
+    journal log;
+    bytes *stored; /* [devices] masked vectors as they came */
+    uint32_t *sum; /* length + 1 lanes */
+    plmm_agg_phase phase;
+    uint64_t phase_since_ms;
+    uint64_t train_from_ms, collect_end_ms;
+    uint64_t *survivors; /* [devices] */
+    plmm_roster_memo memo;
+    uint64_t round;
+    uint32_t attempt;
+    plmm_round_record record;
+    bool recorded;
+    plmm_examples questions[SIM_KINDS];
+} expert;
+
+/* Wall time by what it went to; of the machine, not of the result. */
+typedef struct stopwatch {
+    uint64_t load_us, feed_us, train_us, mask_us, sum_us, score_us, total_us;
+    uint64_t tokens, trainings;
+} stopwatch;
+
+typedef struct fleet {
+    const plmm_sim_config *cfg;
+    const plmm_sim_options *options;
+    uint64_t seed;
+    uint32_t seed_index;
+    plmm_run *run;
+    plmm_model *model;
+    plmm_tokenizer *tokenizer;
+    plmm_hash model_hash;
+    plmm_chat chat;
+    plmm_lora_spec spec;
+    plmm_pool *pool;
+    worker *workers; /* [threads of the pool] */
+    sim_data data;
+    plmm_event_queue queue;
+    holder *holders; /* [devices] */
+    client *clients; /* [experts][devices] */
+    expert *experts;
+    client **waiting; /* whose training is to be computed */
+    size_t n_waiting;
+    uint32_t slot;    /* rounds begun, of each expert */
+    uint32_t running; /* experts whose round has not ended */
+    uint64_t slot_start_ms, end_ms;
+    uint64_t frames;        /* sent so far: names their fates */
+    plmm_round_params told; /* of the first round, for the report */
+    plmm_progress *progress;
+    uint64_t *done; /* rounds of all seeds, for the progress line */
+    stopwatch watch;
+} fleet;
+
+enum sim_event_kind {
+    EV_SLOT,
+    EV_CHECKIN,     /* party: client, tag: generation */
+    EV_TO_CLIENT,   /* data */
+    EV_TO_AGG,      /* party: expert; data */
+    EV_CLIENT_TICK, /* tag: generation */
+    EV_CLIENT_BACK, /* a crashed device restarts */
+    EV_TRAINED,     /* tag: generation */
+    EV_MASK,        /* tag: generation */
+    EV_AGG_TICK,    /* tag: generation */
+    EV_AGG_BACK     /* a crashed aggregator restarts */
+};
+
+/* ---- fleet.c ---- */
+
+/* Runs one seed; the caller has filled cfg .. seed_index, run, model, tokenizer, pool, progress and
+ * done, the rest is zero. Everything else is made and freed here. */
+PLMM_NODISCARD plmm_status fleet_run(fleet *f, plmm_error *err);
+
+/* 32 octets that depend on the run's seed, on what they are for, and on two numbers. */
+void fleet_seed(const fleet *f, plmm_seed *out, const char *what, uint64_t a, uint64_t b);
+PLMM_NODISCARD plmm_status fleet_post(fleet *f, uint32_t kind, uint32_t party, uint64_t after_ms,
+                                      uint64_t tag, plmm_error *err);
+typedef enum way { TO_AGG, TO_CLIENT } way;
+/* Sends head|tail over the link of c, as the faults will have it; counts it in the round's record. */
+PLMM_NODISCARD plmm_status fleet_send(fleet *f, client *c, way to, const uint8_t *head,
+                                      size_t head_len, const uint8_t *tail, size_t tail_len,
+                                      plmm_error *err);
+client *fleet_client(fleet *f, uint32_t expert, uint32_t device);
+PLMM_NODISCARD plmm_status journal_add(journal *j, const uint8_t *p, size_t len, plmm_error *err);
+void journal_clear(journal *j);
+PLMM_NODISCARD plmm_status bytes_copy(bytes *b, const uint8_t *p, size_t len, plmm_error *err);
+void bytes_free(bytes *b);
+/* The steps R0..R4 that a message of a device belongs to, or -1. */
+int step_of_message(uint32_t type);
+/* A round has ended; starts the next slot when it was the last. */
+PLMM_NODISCARD plmm_status fleet_round_ended(fleet *f, plmm_error *err);
+
+/* ---- sim_run.c ---- */
+
+/* The facts of the report, from the first seed. */
+PLMM_NODISCARD plmm_status fleet_tell(fleet *f, plmm_error *err);
+
+/* ---- fleet_client.c ---- */
+PLMM_NODISCARD plmm_status client_check_in(fleet *f, client *c, plmm_error *err);
+PLMM_NODISCARD plmm_status client_frame(fleet *f, client *c, const uint8_t *p, size_t len,
+                                        plmm_error *err);
+PLMM_NODISCARD plmm_status client_tick(fleet *f, client *c, plmm_error *err);
+PLMM_NODISCARD plmm_status client_back(fleet *f, client *c, plmm_error *err);
+PLMM_NODISCARD plmm_status client_trained(fleet *f, client *c, plmm_error *err);
+PLMM_NODISCARD plmm_status client_mask(fleet *f, client *c, plmm_error *err);
+PLMM_NODISCARD plmm_status client_linked(fleet *f, client *c, plmm_error *err);
+void client_free(client *c);
+
+/* ---- fleet_agg.c ---- */
+PLMM_NODISCARD plmm_status agg_start_round(fleet *f, expert *e, plmm_error *err);
+PLMM_NODISCARD plmm_status agg_frame(fleet *f, expert *e, const uint8_t *p, size_t len,
+                                     plmm_error *err);
+PLMM_NODISCARD plmm_status agg_tick(fleet *f, expert *e, plmm_error *err);
+PLMM_NODISCARD plmm_status agg_back(fleet *f, expert *e, plmm_error *err);
+/* Completes the record of the last round and hands it to the run. */
+PLMM_NODISCARD plmm_status agg_close_record(fleet *f, expert *e, plmm_error *err);
+void expert_free(fleet *f, expert *e);
+
+/* ---- fleet_jobs.c ---- */
+
+/* Virtual milliseconds that c needs for a round's training. */
+uint64_t job_training_ms(const fleet *f, const client *c, const plmm_round_params *p);
+/* Puts the training of c on the list; it is computed when its result is asked for, together with all
+ * that wait then. */
+PLMM_NODISCARD plmm_status job_train(fleet *f, client *c, plmm_error *err);
+PLMM_NODISCARD plmm_status job_need(fleet *f, client *c, plmm_error *err);
+void job_forget(fleet *f, client *c);
+/* Masks the delta of c and keeps the vector; and for the checker the lanes before the masks. */
+PLMM_NODISCARD plmm_status job_mask(fleet *f, client *c, plmm_hash *digest, plmm_error *err);
+
+/* ---- fleet_feed.c ---- */
+
+/* What arrived until slot: offered to the buffers; examples follow. All devices, on the pool. */
+PLMM_NODISCARD plmm_status feed_until(fleet *f, uint32_t slot, plmm_error *err);
+PLMM_NODISCARD plmm_status feed_open(fleet *f, plmm_error *err);
+
+/* ---- fleet_score.c ---- */
+PLMM_NODISCARD plmm_status score_open(fleet *f, plmm_error *err);
+/* Scores adapter (NULL: the base) as version of e. */
+PLMM_NODISCARD plmm_status score_expert(fleet *f, expert *e, const plmm_adapter *adapter,
+                                        uint32_t version, plmm_error *err);
+
+/* ---- fleet_version.c ---- */
+
+/* Makes the manifest and the file of e's newest adapter. */
+PLMM_NODISCARD plmm_status version_publish(fleet *f, expert *e, const plmm_adapter *adapter,
+                                           uint32_t survivors, plmm_error *err);
+/* c fetches the newest version through the real messages; *ms is how long it took. */
+PLMM_NODISCARD plmm_status version_fetch(fleet *f, client *c, uint64_t *ms, plmm_error *err);
+
+/* Writes e's newest adapter as a PEFT directory dir/<seed>/<expert>. */
+PLMM_NODISCARD plmm_status version_save(fleet *f, expert *e, const char *dir, plmm_error *err);
+
+#endif

@@ -1,0 +1,164 @@
+/* The whole simulator on a tiny fleet: equal bytes for equal seeds whatever the threads, sums that are
+ * exact to the bit through every fault, and a checker that notices when they are not. */
+#include "small_sim.h"
+
+#include "plmm/alloc.h"
+#include "plmm/file.h"
+
+#include <math.h>
+#include <unistd.h>
+
+static char dir[] = "/tmp/plmm-test-sim-XXXXXX";
+
+static void faults_on(small_sim *s)
+{
+    small_sim_set(s, "faults.drop=0.05,0.05,0.05,0.03,0.03");
+    small_sim_set(s, "faults.crash=0.1,0.1,0.1,0.1,0.1");
+    small_sim_set(s, "faults.aggregator_crash=0.5");
+    small_sim_set(s, "faults.lose=0.05");
+    small_sim_set(s, "faults.duplicate=0.1");
+    small_sim_set(s, "faults.reorder=0.1");
+    small_sim_set(s, "secagg.gamma=0.05");
+    small_sim_set(s, "secagg.delta=0.3");
+}
+
+static uint8_t *dump(const plmm_run *run, const char *name, size_t *len)
+{
+    char path[256];
+    plmm_error err = {0};
+    uint8_t *data = NULL;
+    *len = 0;
+    (void)snprintf(path, sizeof path, "%s/%s", dir, name);
+    plmm_status rc = strcmp(name, "rounds.csv") == 0 ? plmm_run_write_csv(run, path, &err)
+                     : strcmp(name, "run.db") == 0   ? plmm_run_write_db(run, path, &err)
+                                                     : plmm_run_write_report(run, path, &err);
+    CHECK(rc == PLMM_OK, "%s", err.msg);
+    CHECK(plmm_file_read(path, 1 << 24, &data, len, &err) == PLMM_OK, "%s", err.msg);
+    return data;
+}
+
+static void same_bytes(const plmm_run *a, const plmm_run *b)
+{
+    static const char *const names[] = {"rounds.csv", "run.db", "report.html"};
+    for (size_t i = 0; i < COUNT(names); i++) {
+        size_t la;
+        size_t lb;
+        uint8_t *x = dump(a, names[i], &la);
+        uint8_t *y = dump(b, names[i], &lb);
+        CHECK(la == lb && la > 0 && x != NULL && y != NULL && memcmp(x, y, la) == 0,
+              "%s differs between 1 and 2 threads", names[i]);
+        plmm_free(x);
+        plmm_free(y);
+    }
+}
+
+/* What must hold of every round, whatever befell it. */
+static void sound(const plmm_run *run, unsigned completed_min)
+{
+    unsigned completed = 0;
+    uint32_t gone = 0;
+    for (size_t i = 0; i < run->n_rounds; i++) {
+        const plmm_round_record *r = &run->rounds[i];
+        completed += r->completed;
+        CHECK(!r->completed || (r->sum_checked && r->sum_exact), "round %u of %s is not exact",
+              r->round, run->experts[r->expert]);
+        CHECK(!r->completed || (r->survivors >= 5 && r->survivors <= r->cohort),
+              "round %u sums %u of %u", r->round, r->survivors, r->cohort);
+        CHECK(r->completed || r->reason[0] != '\0', "an aborted round says why");
+        CHECK(!r->completed || (r->bytes_up > 0 && r->bytes_down > 0 && r->bytes_version > 0 &&
+                                r->end_ms > r->start_ms),
+              "round %u cost nothing", r->round);
+        for (unsigned k = 0; k < PLMM_STEPS; k++) {
+            gone += r->dropped[k];
+        }
+    }
+    CHECK(completed >= completed_min, "only %u rounds completed, %u dropouts", completed, gone);
+    for (size_t i = 0; i < run->n_rounds && completed < completed_min; i++) {
+        const plmm_round_record *r = &run->rounds[i];
+        (void)fprintf(stderr, "seed %u %s round %u.%u: invited %u roster %u late %u: %s\n",
+                      r->seed_index, run->experts[r->expert], r->round, r->attempt, r->invited,
+                      r->cohort, r->late, r->reason);
+    }
+    for (size_t i = 0; i < run->n_scores; i++) {
+        CHECK(isfinite(run->scores[i].nll) && run->scores[i].items > 0, "a score is missing");
+    }
+}
+
+static void calm(small_sim *s)
+{
+    plmm_run *run = small_sim_run(s, 1, false);
+    if (run != NULL) {
+        sound(run, 8); /* 2 seeds, 2 experts, 2 rounds: nothing goes wrong */
+        CHECK(run->n_scores == 2 * 2 * 2 * 3, "%zu scores", run->n_scores);
+        plmm_summary m = plmm_run_summary(run, 0, 0);
+        CHECK(m.nll_gain.lo > 0, "training does not lower the loss: %g", m.nll_gain.lo);
+    }
+    plmm_run_free(run);
+}
+
+static void stormy(small_sim *s)
+{
+    faults_on(s);
+    plmm_run *one = small_sim_run(s, 1, false);
+    plmm_run *two = small_sim_run(s, 2, false);
+    if (one != NULL && two != NULL) {
+        sound(one, 4);
+        same_bytes(one, two);
+        uint32_t gone = 0;
+        uint32_t restarts = 0;
+        for (size_t i = 0; i < one->n_rounds; i++) {
+            restarts += one->rounds[i].restarts;
+            for (unsigned k = 0; k < PLMM_STEPS; k++) {
+                gone += one->rounds[i].dropped[k];
+            }
+        }
+        CHECK(gone > 5 && restarts > 5, "%u dropouts and %u restarts are no storm", gone, restarts);
+    }
+    plmm_run_free(one);
+    plmm_run_free(two);
+}
+
+static void spoilt(small_sim *s)
+{
+    small_sim_set(s, "seeds=[1]");
+    small_sim_set(s, "rounds=1");
+    plmm_run *run = small_sim_run(s, 1, true);
+    if (run != NULL) {
+        size_t checked;
+        size_t exact;
+        plmm_run_checked(run, &checked, &exact);
+        CHECK(checked > 0 && exact == 0, "a flipped bit went unnoticed in %zu of %zu sums", exact,
+              checked);
+    }
+    plmm_run_free(run);
+}
+
+static void stopped(small_sim *s)
+{
+    static const volatile sig_atomic_t now = 1;
+    plmm_sim_options o = {.threads = 1, .quiet = true, .stop = &now};
+    plmm_sim_timing timing;
+    plmm_run *run = NULL;
+    plmm_error err = {0};
+    plmm_status rc = plmm_sim_run_model(&s->cfg, &o, s->model, s->tokenizer, &run, &timing, &err);
+    CHECK(rc == PLMM_ERR_STATE && run == NULL, "a stopped run gives %d", rc);
+}
+
+int main(void)
+{
+    CHECK(mkdtemp(dir) != NULL, "a directory for files");
+    long live = plmm_alloc_live();
+    small_sim s;
+    small_sim_open(&s);
+    calm(&s);
+    spoilt(&s);
+    stopped(&s);
+    small_sim_close(&s);
+    small_sim_open(&s);
+    stormy(&s);
+    small_sim_close(&s);
+    CHECK(plmm_alloc_live() == live, "%ld blocks leak", plmm_alloc_live() - live);
+    plmm_error err;
+    CHECK(plmm_path_remove(dir, &err) == PLMM_OK, "%s", err.msg);
+    return plmm_test_end();
+}

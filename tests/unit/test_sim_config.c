@@ -1,0 +1,64 @@
+/* Configurations of the simulator: what is wrong is said in a sentence that names the key. */
+#include "plmm/sim_config.h"
+
+#include "test.h"
+
+static void refused(void)
+{
+    static const struct {
+        const char *set[2];
+        const char *says;
+    } rows[] = {
+        {{"secagg.gama=0.1"}, "secagg.gamma"},
+        {{"secagg.gamma=0.7"}, "secagg.gamma"},
+        {{"rounds=0"}, "rounds"},
+        {{"rounds=ten"}, "rounds"},
+        {{"train.method=fedex"}, "train.method"},
+        {{"secagg.cohort=60"}, "there are only 48 devices"},
+        {{"secagg.n_min=30"}, "secagg.n_min is 30"},
+        {{"world.values=7"}, "multiples"},
+        {{"world.chatter_min=0.8"}, "world.chatter_min"},
+        {{"faults.drop=0.1,0.1"}, "faults.drop has 2"},
+        {{"data.source=files"}, "data.files is empty"},
+        {{"data.source=files", "data.files=a,b"}, NULL},
+        {{"seeds=[]"}, "seeds is empty"},
+        {{"lora.targets=[]"}, "lora.targets"},
+        {{"secagg.silence_ms=5", "secagg.resend_ms=5"}, "secagg.silence_ms"},
+        {{"secagg.delta=0.9"}, "secagg"},
+    };
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        static plmm_sim_config c;
+        plmm_error err = {0};
+        size_t n = rows[i].set[1] != NULL ? 2 : 1;
+        plmm_status rc = plmm_sim_config_load(&c, NULL, rows[i].set, n, &err);
+        bool good = rows[i].says == NULL;
+        CHECK((rc == PLMM_OK) == good, "%s: status %d %s", rows[i].set[0], rc, err.msg);
+        CHECK(good || rc == PLMM_ERR_CONFIG || rc == PLMM_ERR_RANGE, "%s: status %d",
+              rows[i].set[0], rc);
+        CHECK(good || strstr(err.msg, rows[i].says) != NULL, "%s: '%s' does not name '%s'",
+              rows[i].set[0], err.msg, rows[i].says);
+    }
+}
+
+static void files(void)
+{
+    static plmm_sim_config c;
+    static const char *const names[] = {"configs/quickstart.json", "configs/msc.json",
+                                        "configs/chatdoctor.json", "configs/tldr.json"};
+    plmm_error err = {0};
+    CHECK(plmm_sim_config_load(&c, NULL, NULL, 0, &err) == PLMM_OK, "defaults: %s", err.msg);
+    CHECK(plmm_sim_config_load(&c, "no/such.json", NULL, 0, &err) == PLMM_ERR_NOTFOUND &&
+              strstr(err.msg, "no/such.json") != NULL,
+          "%s", err.msg);
+    for (size_t i = 0; i < COUNT(names); i++) {
+        CHECK(plmm_sim_config_load(&c, names[i], NULL, 0, &err) == PLMM_OK, "%s: %s", names[i],
+              err.msg);
+    }
+}
+
+int main(void)
+{
+    refused();
+    files();
+    return plmm_test_end();
+}
