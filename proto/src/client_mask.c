@@ -14,13 +14,8 @@ static plmm_status masks_make(const plmm_client_round *m, plmm_mask *masks, size
         if (!plmm_set_has(m->going, p->index)) {
             continue;
         }
-        plmm_key pair;
-        PLMM_TRY(plmm_dh_agree(&pair, &m->mask_sk, &m->own.advert.mask_key, &p->mask_key,
-                               PLMM_LABEL_PAIR, err));
-        plmm_status rc = plmm_mask_init(&masks[*n], m->params.stream, pair.b, &m->session.id,
-                                        plmm_pair_sign(m->self, p->index), err);
-        plmm_wipe(&pair, sizeof pair);
-        PLMM_TRY(rc);
+        PLMM_TRY(plmm_mask_init(&masks[*n], m->params.stream, p->mask.b, &m->session.id,
+                                plmm_pair_sign(m->self, p->index), err));
         ++*n;
     }
     return PLMM_OK;

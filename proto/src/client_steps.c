@@ -199,11 +199,8 @@ static plmm_status neighbours_make(const plmm_client_round *m, arrival *a, const
         plmm_neighbour *p = &a->near[i];
         plmm_entry_decode(&e, roster + (size_t)a->ids[i] * PLMM_ROSTER_ENTRY);
         p->index = a->ids[i];
-        p->mask_key = e.advert.mask_key;
-        plmm_key probe; /* a key without a secret must be seen before anything depends on it */
-        PLMM_TRY(plmm_dh_agree(&probe, &m->mask_sk, &m->own.advert.mask_key, &p->mask_key,
+        PLMM_TRY(plmm_dh_agree(&p->mask, &m->mask_sk, &m->own.advert.mask_key, &e.advert.mask_key,
                                PLMM_LABEL_PAIR, err));
-        plmm_wipe(&probe, sizeof probe);
         PLMM_TRY(plmm_dh_agree(&p->channel, &m->channel_sk, &m->own.advert.channel_key,
                                &e.advert.channel_key, PLMM_LABEL_CHANNEL, err));
     }

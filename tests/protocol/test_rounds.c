@@ -26,7 +26,7 @@ static void test_happy(void)
 static void test_drops(void)
 {
     for (size_t s = 0; s < COUNT(steps); s++) {
-        for (uint32_t count = 1; count <= 12; count += count < 4 ? 1 : 4) {
+        for (uint32_t count = 1; count <= 12; count += count == 1 ? 3 : count == 4 ? 1 : 7) {
             fleet *f = fleet_new(20, 5, 100 + count);
             f->cfg.params.n_min = 6;
             f->cfg.roster_min = 6;
