@@ -11,8 +11,8 @@
 typedef struct plmm_neighbour {
     uint32_t index;        /* on the roster */
     bool opened;           /* its box was good: the two shares below are there */
-    plmm_dh_pk mask_key;   /* for the pair mask */
-    plmm_key channel;      /* SECRET: of the pair */
+    plmm_key mask;         /* SECRET: of the pair's mask */
+    plmm_key channel;      /* SECRET: of the pair's boxes and MACs */
     plmm_share self, pair; /* SECRET: this device's shares of the neighbour's b and s */
 } plmm_neighbour;
 
