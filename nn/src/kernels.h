@@ -52,7 +52,7 @@ typedef struct plmm__kernels {
     void (*rope)(size_t rows, float *x, size_t ldx, size_t heads, size_t hd, const float *cosines,
                  const float *sines, float sign);
 
-    /* x[0..n) becomes its softmax, x[n..width) becomes 0. */
+    /* x[0..n) becomes its softmax, x[n..width) becomes 0; 0 < n <= width, width a multiple of 16. */
     void (*softmax)(float *x, size_t n, size_t width);
     /* d[0..n) becomes scale * p * (d - sum(p d)), d[n..width) becomes 0. */
     void (*softmax_back)(const float *p, float *d, size_t n, size_t width, float scale);

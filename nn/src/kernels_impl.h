@@ -209,23 +209,39 @@ static void transpose(size_t rows, size_t cols, const float *x, size_t ldx, floa
 
 /* ---- lanes ---- */
 
+/* Lanes below w are all ones. */
+INLINE v16i lanes_below(size_t w)
+{
+    const v16i index = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    return (v16i)(index < (w < 16 ? (int32_t)w : 16));
+}
+
+/* The first w floats at p (at most 16), zeros behind them. */
 INLINE v16 load(const float *p, size_t w)
 {
     if (w >= 16) {
         return *(const v16 *)p;
     }
+#if defined(__AVX512F__)
+    return (v16)_mm512_maskz_loadu_ps((__mmask16)((1u << w) - 1), p);
+#else
     v16 x = {0};
     memcpy(&x, p, w * sizeof *p);
     return x;
+#endif
 }
 
 INLINE void store(float *p, v16 x, size_t w)
 {
     if (w >= 16) {
         *(v16 *)p = x;
-    } else {
-        memcpy(p, &x, w * sizeof *p);
+        return;
     }
+#if defined(__AVX512F__)
+    _mm512_mask_storeu_ps(p, (__mmask16)((1u << w) - 1), (__m512)x);
+#else
+    memcpy(p, &x, w * sizeof *p);
+#endif
 }
 
 INLINE v16 splat(float x)
@@ -253,24 +269,30 @@ INLINE v16 vmin(v16 a, v16 b)
 #endif
 }
 
+/* Lanes of x from K on, in front. */
+#define HALF8(x)                                                                                   \
+    __builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13, 14, 15, 8, 9, 10, 11, 12, 13, 14, 15)
+#define HALF4(x) __builtin_shufflevector(x, x, 4, 5, 6, 7, 4, 5, 6, 7, 4, 5, 6, 7, 4, 5, 6, 7)
+#define HALF2(x) __builtin_shufflevector(x, x, 2, 3, 2, 3, 2, 3, 2, 3, 2, 3, 2, 3, 2, 3, 2, 3)
+#define HALF1(x) __builtin_shufflevector(x, x, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1)
+
 /* Sum in a fixed tree. */
 INLINE float vsum(v16 x)
 {
-    for (size_t w = 8; w > 0; w /= 2) {
-        for (size_t i = 0; i < w; i++) {
-            x[i] += x[i + w];
-        }
-    }
+    x += HALF8(x);
+    x += HALF4(x);
+    x += HALF2(x);
+    x += HALF1(x);
     return x[0];
 }
 
 INLINE float vmax_of(v16 x)
 {
-    float m = x[0];
-    for (size_t i = 1; i < 16; i++) {
-        m = x[i] > m ? x[i] : m;
-    }
-    return m;
+    x = vmax(x, HALF8(x));
+    x = vmax(x, HALF4(x));
+    x = vmax(x, HALF2(x));
+    x = vmax(x, HALF1(x));
+    return x[0];
 }
 
 /* e^x to 2 ulp for x in [-87, 88] (clamped): x = n log 2 + r with log 2 in two pieces, Cephes'
@@ -294,12 +316,8 @@ INLINE v16 vexp(v16 x)
 /* Lanes from w on become x. */
 INLINE v16 fill_from(v16 v, size_t w, float x)
 {
-    if (w < 16) {
-        for (size_t i = w; i < 16; i++) {
-            v[i] = x;
-        }
-    }
-    return v;
+    v16i m = lanes_below(w);
+    return (v16)(((v16i)v & m) | ((v16i)splat(x) & ~m));
 }
 
 /* ---- normalisation ---- */
@@ -422,24 +440,42 @@ static void scale(float *x, size_t n, float s)
     }
 }
 
+/* Rows of attention are padded to 16, so that whole vectors can be read and written. */
 static void softmax(float *x, size_t n, size_t width)
 {
-    float sum = exp_sum(x, n, max_of(x, n));
-    scale(x, n, 1.0f / sum);
-    memset(x + n, 0, (width - n) * sizeof *x);
+    v16 m = splat(x[0]), s = {0};
+    for (size_t j = 0; j < n; j += 16) {
+        m = vmax(m, fill_from(*(const v16 *)(x + j), n - j, x[0]));
+    }
+    float top = vmax_of(m);
+    for (size_t j = 0; j < n; j += 16) {
+        v16 e = fill_from(vexp(*(const v16 *)(x + j) - top), n - j, 0.0f);
+        *(v16 *)(x + j) = e;
+        s += e;
+    }
+    float k = 1.0f / vsum(s);
+    for (size_t j = 0; j < n; j += 16) {
+        *(v16 *)(x + j) *= k;
+    }
+    for (size_t j = (n + 15) / 16 * 16; j < width; j += 16) {
+        *(v16 *)(x + j) = (v16){0};
+    }
 }
 
 static void softmax_back(const float *p, float *d, size_t n, size_t width, float factor)
 {
     v16 s = {0};
-    for (size_t j = 0; j < n; j += 16) {
-        s += load(p + j, n - j) * load(d + j, n - j);
+    for (size_t j = 0; j < n; j += 16) { /* p is 0 behind n, but d may hold anything there */
+        s += fill_from(*(const v16 *)(p + j) * *(const v16 *)(d + j), n - j, 0.0f);
     }
     float z = vsum(s);
     for (size_t j = 0; j < n; j += 16) {
-        store(d + j, load(p + j, n - j) * (load(d + j, n - j) - z) * factor, n - j);
+        v16 g = *(const v16 *)(p + j) * (*(const v16 *)(d + j) - z) * factor;
+        *(v16 *)(d + j) = fill_from(g, n - j, 0.0f);
     }
-    memset(d + n, 0, (width - n) * sizeof *d);
+    for (size_t j = (n + 15) / 16 * 16; j < width; j += 16) {
+        *(v16 *)(d + j) = (v16){0};
+    }
 }
 
 /* Is x[target] the maximum m, and the first one? */

@@ -199,7 +199,7 @@ static void test_dropout(void)
     CHECK(largest_gap(g1, g3, n) > 1e-2, "seeds differ");
     /* With B = 0, dB is linear in the mask: its mean over masks is dB without dropout. */
     memset(g1, 0, n * sizeof *g1);
-    enum { MASKS = 300 };
+    enum { MASKS = 100 };
     for (uint64_t i = 0; i < MASKS; i++) {
         CHECK(plmm_grad_lora(w, m, &stack, f, &tb.b, 1.0f / MASKS, i, g1, &s1, &err) == PLMM_OK,
               "mask");
@@ -214,7 +214,7 @@ static void test_dropout(void)
         norm += (double)g2[i] * (double)g2[i];
         gap += ((double)g1[i] - (double)g2[i]) * ((double)g1[i] - (double)g2[i]);
     }
-    CHECK(sqrt(gap / norm) < 0.1, "mean over masks is off by %g", sqrt(gap / norm));
+    CHECK(sqrt(gap / norm) < 0.2, "mean over masks is off by %g", sqrt(gap / norm));
     plmm_workspace_free(w);
     plmm_workspace_free(small);
     plmm_adapter_free(a);
