@@ -21,8 +21,18 @@ static bool has_avx512(void)
 }
 #endif
 
+static const plmm__kernels *chosen;
+
+void plmm__kernels_use(const plmm__kernels *k)
+{
+    chosen = k;
+}
+
 const plmm__kernels *plmm__kernels_best(void)
 {
+    if (chosen != NULL) {
+        return chosen;
+    }
 #if HAVE_X86
     if (has_avx512()) {
         return &plmm__kernels_avx512;

@@ -79,6 +79,9 @@ typedef struct plmm__kernels {
 /* The best table for this processor; never NULL, thread-safe. */
 const plmm__kernels *plmm__kernels_best(void);
 
+/* Tests only: makes k the best from now on; NULL undoes it. Before any thread starts. */
+void plmm__kernels_use(const plmm__kernels *k);
+
 /* All tables that this processor can run, the reference last: for tests. *count is written. */
 const plmm__kernels *const *plmm__kernels_all(size_t *count);
 

@@ -1,6 +1,7 @@
 /* nn: decoding with a cache says what the whole forward pass says. */
 #include <math.h>
 
+#include "kernels.h"
 #include "plmm/alloc.h"
 #include "plmm/generate.h"
 #include "plmm/train.h"
@@ -256,8 +257,15 @@ int main(void)
             prompts[i][j] = (int32_t)plmm_rng_below(&r, 50);
         }
     }
-    test_greedy(false, false);
-    test_greedy(true, true);
+    size_t tables = 0;
+    const plmm__kernels *const *all = plmm__kernels_all(&tables);
+    for (size_t k = 0; k < tables; k++) {
+        plmm__kernels_use(all[k]);
+        (void)fprintf(stderr, "%s\n", plmm_nn_isa());
+        test_greedy(false, false);
+        test_greedy(true, true);
+    }
+    plmm__kernels_use(NULL);
     test_sampling();
     test_distribution();
     test_ends();

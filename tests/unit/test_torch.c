@@ -2,6 +2,7 @@
  * (tests/vectors/gen/torch_nn.py); the files are read by our own loaders. */
 #include <math.h>
 
+#include "kernels.h"
 #include "plmm/checkpoint.h"
 #include "plmm/peft.h"
 #include "plmm/safetensors.h"
@@ -172,15 +173,22 @@ static void test_adapter(fixture *f)
     free(g);
 }
 
+/* With every set of instructions that this processor has, and with the plain reference. */
 int main(void)
 {
     static const char *const names[] = {"llama_gqa", "qwen2_tied"};
-    for (size_t i = 0; i < COUNT(names); i++) {
-        fixture f = {0};
-        open_fixture(&f, names[i]);
-        test_adapter(&f);
-        test_base(&f);
-        close_fixture(&f);
+    size_t tables = 0;
+    const plmm__kernels *const *all = plmm__kernels_all(&tables);
+    for (size_t k = 0; k < tables; k++) {
+        plmm__kernels_use(all[k]);
+        (void)fprintf(stderr, "%s\n", plmm_nn_isa());
+        for (size_t i = 0; i < COUNT(names); i++) {
+            fixture f = {0};
+            open_fixture(&f, names[i]);
+            test_adapter(&f);
+            test_base(&f);
+            close_fixture(&f);
+        }
     }
     return plmm_test_end();
 }
