@@ -198,8 +198,8 @@ static plmm_status reserve(plmm_safetensors *s, size_t more, plmm_error *err)
     if (s->n + more > PLMM_ST_TENSORS_MAX) {
         return plmm_fail(err, PLMM_ERR_FORMAT, "more than %d tensors", (int)PLMM_ST_TENSORS_MAX);
     }
-    if (s->n + more > s->cap) {
-        size_t cap = s->n + more;
+    if (s->tensors == NULL || s->n + more > s->cap) {
+        size_t cap = s->n + more; /* a block of its own even for none, so that pointers add up */
         plmm_st_tensor *t = plmm_grow(s->tensors, s->cap, cap, sizeof *t);
         if (t == NULL) {
             return no_memory(err);

@@ -125,7 +125,7 @@ plmm_status tokenizer_keep_source(plmm_tokenizer *t, const char *bytes, size_t l
 
 uint32_t tokenizer_store(plmm_tokenizer *t, const char *bytes, size_t len)
 {
-    if (t->blob_len + len > t->blob_cap) {
+    if (t->blob == NULL || t->blob_len + len > t->blob_cap) {
         size_t cap = 2 * (t->blob_len + len) + 4096;
         char *p = cap < UINT32_MAX ? plmm_grow(t->blob, t->blob_cap, cap, 1) : NULL;
         if (p == NULL) {
@@ -533,11 +533,6 @@ static plmm_status encode_plain(encoder *e, const char *s, size_t n, plmm_error 
     return split_words(t->split, t->n_split, s, n, encode_word, e, err);
 }
 
-static bool is_word_char(uint32_t cp)
-{
-    return cp == '_' || unicode_is_letter(cp) || unicode_is_number(cp);
-}
-
 /* Start of the last code point before s[at]. */
 static size_t step_back(const char *s, size_t at)
 {
@@ -554,13 +549,13 @@ static bool stands_alone(const char *s, size_t n, size_t begin, size_t end)
     if (begin > 0) {
         size_t i = step_back(s, begin);
         (void)utf8_decode(s + i, begin - i, &cp);
-        if (is_word_char(cp)) {
+        if (unicode_is_word(cp)) {
             return false;
         }
     }
     if (end < n) {
         (void)utf8_decode(s + end, n - end, &cp);
-        return !is_word_char(cp);
+        return !unicode_is_word(cp);
     }
     return true;
 }

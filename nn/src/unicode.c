@@ -98,6 +98,11 @@ bool unicode_is_space(uint32_t cp)
     return find_range(&spaces[0][0], COUNT(spaces), 2, cp) != NULL;
 }
 
+bool unicode_is_word(uint32_t cp)
+{
+    return find_range(&word_chars[0][0], COUNT(word_chars), 2, cp) != NULL;
+}
+
 /* --- normal form C (Unicode Standard Annex 15) --- */
 
 enum { HANGUL_S = 0xAC00, HANGUL_L = 0x1100, HANGUL_V = 0x1161, HANGUL_T = 0x11A7 };

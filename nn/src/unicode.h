@@ -20,6 +20,7 @@ size_t utf8_encode(uint32_t cp, char out[4]);
 bool unicode_is_letter(uint32_t cp); /* \p{L} */
 bool unicode_is_number(uint32_t cp); /* \p{N} */
 bool unicode_is_space(uint32_t cp);  /* \s, White_Space */
+bool unicode_is_word(uint32_t cp);   /* \w */
 
 /* Normal form C of s[0..n) in a new block (plmm_free); when it is so already (by a quick check that
  * ASCII passes at once) *out is NULL and the caller goes on with s. */

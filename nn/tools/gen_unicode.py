@@ -51,6 +51,11 @@ def main():
     table("letters", ranges(lambda c: u.category(chr(c))[0] == "L"), 2)
     table("numbers", ranges(lambda c: u.category(chr(c))[0] == "N"), 2)
     table("spaces", ranges(lambda c: c in WHITE), 2)
+    symbols = [*range(0x24B6, 0x24EA), *range(0x1F130, 0x1F14A), *range(0x1F150, 0x1F16A),
+               *range(0x1F170, 0x1F18A), 0x200C, 0x200D]  # Other_Alphabetic symbols, Join_Control
+    print("/* \\w of regular expressions, UTS 18 */")
+    table("word_chars", ranges(lambda c: u.category(chr(c)) in ("Nd", "Nl", "Pc") or c in symbols
+                               or u.category(chr(c))[0] in "LM"), 2)
     classes = []
     for cp in range(LAST):
         ccc = u.combining(chr(cp))
@@ -66,8 +71,9 @@ def main():
     comp = sorted((*canonical(cp), cp) for cp in range(LAST) if composes(cp))
     print("/* first, second, what they compose to; sorted */")
     table("compositions", comp, 3)
+    jamo = [*range(0x1161, 0x1176), *range(0x11A8, 0x11C3)]  # compose by rule
     maybe = ranges(lambda c: not u.is_normalized("NFC", chr(c)) or u.combining(chr(c)) != 0
-                   or any(c == r[1] for r in comp))
+                   or c in jamo or any(c == r[1] for r in comp))
     print("/* code points that can make a text other than NFC (quick check No or Maybe) */")
     table("nfc_suspects", maybe, 2)
 
