@@ -1,0 +1,388 @@
+/* What one lying device can do to a round: nothing but leave it. The others finish and their sum is exact.
+ * The lie is signed with the device's own, certified key. Claims C7, C10, C12. */
+#include "forge.h"
+
+enum { N = 20, LIAR = 3 }; /* k = 12, t = 8; up to 2 corrupt neighbours */
+
+typedef struct row {
+    const char *name;
+    uint32_t type;
+    void (*lie)(fleet *f, forgery *g);
+    uint32_t in_sum;
+    uint32_t liars, expelled;
+} row;
+
+static void advert_edit(forgery *g, void (*edit)(plmm_advert *))
+{
+    plmm_advert a;
+    CHECK(plmm_advert_decode(&a, &g->f, NULL) == PLMM_OK, "advert");
+    edit(&a);
+    g->f.body_len = plmm_advert_encode(g->f.body, &a);
+}
+
+static void commit_edit(plmm_advert *a)
+{
+    a->commit.b[0] ^= 1;
+}
+
+static void advert_unsigned(fleet *f, forgery *g)
+{
+    (void)f;
+    advert_edit(g, commit_edit);
+}
+
+static void advert_again(fleet *f, plmm_advert *a)
+{
+    plmm_hash h;
+    plmm_transcript t;
+    const plmm_certificate *c = &f->d[LIAR].cfg.certificate;
+    plmm_round_params_hash(&h, plmm_agg_round_params(f->agg));
+    plmm_transcript_init(&t, "advert.1");
+    plmm_transcript_bytes(&t, h.b, 32);
+    plmm_transcript_u64(&t, c->device);
+    plmm_transcript_bytes(&t, c->key.b, 32);
+    plmm_transcript_bytes(&t, a->mask_key.b, 32);
+    plmm_transcript_bytes(&t, a->channel_key.b, 32);
+    plmm_transcript_bytes(&t, a->commit.b, 32);
+    plmm_transcript_bytes(&t, a->nonce, 16);
+    plmm_transcript_final(&t, &h);
+    plmm_sign(&a->signature, &f->d[LIAR].cfg.key, "advert.1", h.b, sizeof h.b);
+}
+
+static void advert_low_order(fleet *f, forgery *g)
+{
+    plmm_advert a;
+    CHECK(plmm_advert_decode(&a, &g->f, NULL) == PLMM_OK, "advert");
+    memset(&a.mask_key, 0, sizeof a.mask_key);
+    advert_again(f, &a);
+    g->f.body_len = plmm_advert_encode(g->f.body, &a);
+}
+
+static plmm_dh_pk seen_key; /* of device 0 */
+
+static void advert_copies(fleet *f, forgery *g)
+{
+    plmm_advert a;
+    CHECK(plmm_advert_decode(&a, &g->f, NULL) == PLMM_OK, "advert");
+    a.mask_key = seen_key;
+    advert_again(f, &a);
+    g->f.body_len = plmm_advert_encode(g->f.body, &a);
+}
+
+static void cut(fleet *f, forgery *g)
+{
+    (void)f;
+    g->f.bulk_len -= 1;
+}
+
+static void longer(fleet *f, forgery *g)
+{
+    (void)f;
+    g->f.bulk_len += 1;
+}
+
+static void extra_body(fleet *f, forgery *g)
+{
+    (void)f;
+    g->f.body_len = 1;
+}
+
+static void boxes_garbage(fleet *f, forgery *g)
+{
+    fleet_random(f, g->bulk, g->f.bulk_len);
+}
+
+static void one_box_garbage(fleet *f, forgery *g)
+{
+    fleet_random(f, g->bulk, PLMM_BOX);
+}
+
+static void three_boxes_garbage(fleet *f, forgery *g)
+{
+    fleet_random(f, g->bulk, 3 * PLMM_BOX);
+}
+
+static void boxes_swapped(fleet *f, forgery *g)
+{
+    (void)f;
+    uint8_t box[PLMM_BOX];
+    memcpy(box, g->bulk, sizeof box);
+    memcpy(g->bulk, g->bulk + PLMM_BOX, sizeof box);
+    memcpy(g->bulk + PLMM_BOX, box, sizeof box);
+}
+
+static void slander(fleet *f, forgery *g)
+{
+    (void)f;
+    g->bulk[0] = 0xff;
+    g->bulk[1] = 0x0f;
+}
+
+static void bits_beyond(fleet *f, forgery *g)
+{
+    (void)f;
+    g->bulk[1] |= 0x80;
+}
+
+static void padding(fleet *f, forgery *g)
+{
+    (void)f;
+    g->bulk[g->f.bulk_len - 1] |= 0x80;
+}
+
+static void other_session(fleet *f, forgery *g)
+{
+    (void)f;
+    g->f.session.b[5] ^= 1;
+}
+
+static void no_session(fleet *f, forgery *g)
+{
+    (void)f;
+    g->f.has_session = false;
+}
+
+static void too_early(fleet *f, forgery *g)
+{
+    (void)f;
+    g->f.type = PLMM_MSG_REVEAL;
+}
+
+static void tags_garbage(fleet *f, forgery *g)
+{
+    fleet_random(f, g->bulk + 2, g->f.bulk_len - 2);
+}
+
+static void agree_with_fewer(fleet *f, forgery *g)
+{
+    (void)f;
+    forge_clear(g->bulk, 4);
+    g->f.bulk_len -= PLMM_TAG_BYTES;
+}
+
+static void false_shares(fleet *f, forgery *g)
+{
+    (void)f;
+    for (uint32_t at = 2; at < g->f.bulk_len; at += PLMM_SHARE_BYTES) {
+        g->bulk[at] ^= 1;
+    }
+}
+
+static void share_beyond_field(fleet *f, forgery *g)
+{
+    (void)f;
+    memset(g->bulk + 2, 0xff, 4);
+}
+
+static void no_shares(fleet *f, forgery *g)
+{
+    (void)f;
+    memset(g->bulk, 0, 2);
+    g->f.bulk_len = 2;
+}
+
+static const row rows[] = {
+    {"honest", PLMM_MSG_COUNT, NULL, 20, 0, 0},
+    {"keys it did not sign", PLMM_MSG_ADVERT, advert_unsigned, 19, 0, 0},
+    {"a key of low order", PLMM_MSG_ADVERT, advert_low_order, 19, 0, 0},
+    {"another's key", PLMM_MSG_ADVERT, advert_copies, 19, 0, 0},
+    {"shares cut", PLMM_MSG_SHARES, cut, 19, 0, 1},
+    {"shares with a body", PLMM_MSG_SHARES, extra_body, 19, 0, 1},
+    {"shares: all boxes garbage", PLMM_MSG_SHARES, boxes_garbage, 19, 0, 0},
+    {"shares: one box garbage", PLMM_MSG_SHARES, one_box_garbage, 20, 0, 0},
+    {"shares: three boxes garbage", PLMM_MSG_SHARES, three_boxes_garbage, 19, 0, 0},
+    {"shares: boxes swapped", PLMM_MSG_SHARES, boxes_swapped, 20, 0, 0},
+    {"shares of another session", PLMM_MSG_SHARES, other_session, 19, 0, 1},
+    {"shares without a session", PLMM_MSG_SHARES, no_session, 19, 0, 1},
+    {"reveals too early", PLMM_MSG_SHARES, too_early, 19, 0, 1},
+    {"slanders everybody", PLMM_MSG_CONFIRM, slander, 20, 0, 0},
+    {"a set with bits beyond", PLMM_MSG_CONFIRM, bits_beyond, 19, 0, 1},
+    {"a set cut", PLMM_MSG_CONFIRM, cut, 19, 0, 1},
+    {"a short vector", PLMM_MSG_MASKED, cut, 19, 0, 1},
+    {"a long vector", PLMM_MSG_MASKED, longer, 19, 0, 1},
+    {"a vector with padding", PLMM_MSG_MASKED, padding, 19, 0, 1},
+    {"a vector of another session", PLMM_MSG_MASKED, other_session, 19, 0, 1},
+    {"MACs garbage", PLMM_MSG_AGREE, tags_garbage, 20, 0, 0},
+    {"MACs for too few", PLMM_MSG_AGREE, agree_with_fewer, 20, 0, 1},
+    {"MACs cut", PLMM_MSG_AGREE, cut, 20, 0, 1},
+    {"false shares", PLMM_MSG_REVEAL, false_shares, 20, 1, 0},
+    {"a share beyond the field", PLMM_MSG_REVEAL, share_beyond_field, 20, 0, 1},
+    {"no shares", PLMM_MSG_REVEAL, no_shares, 20, 0, 0},
+    {"shares cut at the end", PLMM_MSG_REVEAL, cut, 20, 0, 1},
+};
+
+static bool tap(fleet *f, uint32_t from, uint32_t to, fleet_bytes *frame, void *arg)
+{
+    const row *r = arg;
+    static forgery g;
+    (void)to;
+    if (from == FLEET_AGG) {
+        return true;
+    }
+    forge_open(&g, frame);
+    if (from == 0 && g.f.type == PLMM_MSG_ADVERT) {
+        plmm_advert a;
+        CHECK(plmm_advert_decode(&a, &g.f, NULL) == PLMM_OK, "advert");
+        seen_key = a.mask_key;
+    }
+    if (from == LIAR && g.f.type == r->type) {
+        r->lie(f, &g);
+        plmm_free(frame->p);
+        *frame = forge_seal(&g, &f->d[LIAR].cfg.key);
+    }
+    return true;
+}
+
+static fleet *fleet_of_20(uint64_t seed)
+{
+    fleet *f = fleet_new(N, 3, seed); /* 4 lanes of 15 bits: 4 bits of padding */
+    f->cfg.params.n_min = 10;
+    f->cfg.roster_min = 10;
+    return f;
+}
+
+static void test_row(row r)
+{
+    fleet *f = fleet_of_20(31);
+    plmm_agg_status s;
+    f->tap = tap;
+    f->tap_arg = &r;
+    fleet_start(f);
+    fleet_run(f);
+    plmm_agg_round_status(f->agg, &s);
+    CHECK(f->finished && f->in_sum == r.in_sum, "%s: %u in the sum: %s", r.name, f->in_sum,
+          f->text);
+    CHECK(s.liars == r.liars && s.expelled == r.expelled, "%s: %u liars, %u expelled", r.name,
+          s.liars, s.expelled);
+    fleet_check_sum(f);
+    for (uint32_t i = 0; i < N; i++) {
+        CHECK(i == LIAR || f->d[i].finished, "%s: device %u: %s", r.name, i, f->d[i].text);
+    }
+    fleet_free(f);
+}
+
+/* ---- many liars: above what the parameters allow there is no sum, and no wrong one either ---- */
+
+static bool liars_tap(fleet *f, uint32_t from, uint32_t to, fleet_bytes *frame, void *arg)
+{
+    static forgery g;
+    uint32_t liars = *(uint32_t *)arg;
+    (void)to;
+    if (from >= liars) {
+        return true;
+    }
+    forge_open(&g, frame);
+    if (g.f.type == PLMM_MSG_REVEAL) {
+        false_shares(f, &g);
+        plmm_free(frame->p);
+        *frame = forge_seal(&g, &f->d[from].cfg.key);
+    }
+    return true;
+}
+
+static void test_many_liars(void)
+{
+    for (uint32_t liars = 1; liars <= 8; liars++) {
+        fleet *f = fleet_of_20(32);
+        plmm_agg_status s;
+        f->tap = liars_tap;
+        f->tap_arg = &liars;
+        fleet_start(f);
+        fleet_run(f);
+        plmm_agg_round_status(f->agg, &s);
+        CHECK(f->finished || f->reason == PLMM_ABORT_TOO_FEW_REVEALS, "%u liars: %s", liars,
+              f->text);
+        CHECK(f->finished || liars > 2, "%u liars are survived: %s", liars, f->text);
+        CHECK(!f->finished || s.liars == liars, "%u liars, %u found", liars, s.liars);
+        fleet_check_sum(f);
+        fleet_free(f);
+    }
+}
+
+/* ---- who is not enrolled does not get in; who repeats itself changes nothing ---- */
+
+static void agg_feed(fleet *f, const fleet_bytes *b, plmm_status want, const char *what)
+{
+    plmm_status rc = PLMM_OK;
+    fleet_agg_event(f, (plmm_agg_event){.type = PLMM_AGG_EV_FRAME, .bytes = b->p, .len = b->len},
+                    &rc);
+    CHECK(rc == want, "%s: %s: %s", what, plmm_status_str(rc), f->text);
+}
+
+static void test_outsider(void)
+{
+    fleet *f = fleet_of_20(33);
+    plmm_error err;
+    CHECK(plmm_certificate_issue(&f->d[LIAR].cfg.certificate, &f->agg_sk, "medicine", 1021,
+                                 &f->d[LIAR].cfg.certificate.key, &err) == PLMM_OK,
+          "issue"); /* by the aggregator's key: it cannot enroll devices itself */
+    fleet_start(f);
+    fleet_run(f);
+    CHECK(f->finished && f->in_sum == 19 && !f->d[LIAR].finished, "%u in the sum", f->in_sum);
+    fleet_free(f);
+}
+
+typedef struct flood_ctx {
+    bool busy;
+    uint32_t times;
+} flood_ctx;
+
+static bool flood_tap(fleet *f, uint32_t from, uint32_t to, fleet_bytes *frame, void *arg)
+{
+    flood_ctx *c = arg;
+    static forgery g;
+    if (from != LIAR || to != FLEET_AGG || c->busy) {
+        return !c->busy;
+    }
+    c->busy = true;
+    plmm_status rc = PLMM_OK;
+    forge_open(&g, frame);
+    for (uint32_t i = 0; i < 20; i++) {
+        fleet_agg_event(
+            f, (plmm_agg_event){.type = PLMM_AGG_EV_FRAME, .bytes = frame->p, .len = frame->len},
+            &rc);
+        if (rc == PLMM_OK) {
+            c->times++;
+        }
+        CHECK(rc == PLMM_OK || rc == PLMM_ERR_STALE, "%s: %s", plmm_message_str(g.f.type), f->text);
+        CHECK(i == 0 || rc == PLMM_ERR_STALE || g.f.type == PLMM_MSG_POLL, "repetition %u of %s", i,
+              plmm_message_str(g.f.type));
+    }
+    g.f.round++;
+    fleet_bytes other = forge_seal(&g, &f->d[LIAR].cfg.key);
+    agg_feed(f, &other, PLMM_ERR_STALE, "another round");
+    other.p[other.len - 1] ^= 1;
+    agg_feed(f, &other, g.f.bulk_len > 0 ? PLMM_ERR_WIRE : PLMM_ERR_AUTH, "a bit flipped");
+    plmm_free(other.p);
+    c->busy = false;
+    return true;
+}
+
+static void test_flood(void)
+{
+    fleet *f = fleet_of_20(34);
+    flood_ctx c = {0};
+    f->tap = flood_tap;
+    f->tap_arg = &c;
+    fleet_start(f);
+    c.busy = false;
+    fleet_run(f);
+    CHECK(f->finished && f->in_sum == 20 && c.times >= 6, "%u in the sum, %u taken", f->in_sum,
+          c.times);
+    fleet_check_sum(f);
+    fleet_free(f);
+}
+
+int main(int argc, char **argv)
+{
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        if (argc < 2 || strcmp(argv[1], rows[i].name) == 0) {
+            test_row(rows[i]);
+        }
+    }
+    test_many_liars();
+    test_outsider();
+    test_flood();
+    CHECK(plmm_alloc_live() == 0, "%ld blocks leaked", plmm_alloc_live());
+    return plmm_test_end();
+}

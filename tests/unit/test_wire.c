@@ -1,0 +1,272 @@
+/* The codec: what is encoded decodes to itself; every truncation, every flipped bit and every other form of
+ * the same message is refused. Claim C13. */
+#include "plmm/bytes.h"
+#include "plmm/rng.h"
+#include "plmm/wire.h"
+#include "test.h"
+
+static plmm_rng rng;
+static plmm_sign_pk pk;
+static plmm_sign_sk sk;
+
+static void random_bytes(void *p, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        ((uint8_t *)p)[i] = (uint8_t)plmm_rng_u64(&rng);
+    }
+}
+
+static uint64_t random_int(void)
+{
+    return plmm_rng_u64(&rng) >> plmm_rng_below(&rng, 64);
+}
+
+static plmm_frame random_frame(uint8_t *bulk, size_t bulk_max)
+{
+    plmm_frame f = {.type = 1 + (uint32_t)plmm_rng_below(&rng, PLMM_MSG_COUNT - 1),
+                    .expert = "it.2-x_y",
+                    .round = random_int(),
+                    .attempt = (uint32_t)random_int(),
+                    .has_session = plmm_rng_below(&rng, 2) == 0,
+                    .sender = random_int(),
+                    .receiver = random_int(),
+                    .body_len = (uint32_t)plmm_rng_below(
+                        &rng, plmm_rng_below(&rng, 20) == 0 ? PLMM_BODY_MAX + 1 : 90),
+                    .bulk_len = (uint32_t)plmm_rng_below(&rng, bulk_max + 1)};
+    random_bytes(f.body, f.body_len);
+    random_bytes(bulk, f.bulk_len);
+    if (f.has_session) {
+        random_bytes(&f.session, sizeof f.session);
+    }
+    plmm_bulk_hash(&f.bulk_hash, bulk, f.bulk_len);
+    return f;
+}
+
+enum { BULK = 400 };
+static uint8_t buf[PLMM_FRAME_SMALL + BULK + 64];
+
+static size_t put(const plmm_frame *f, const uint8_t *bulk)
+{
+    size_t head;
+    plmm_frame_head(buf, &head, f, &sk);
+    memcpy(buf + head, bulk, f->bulk_len);
+    return head + f->bulk_len;
+}
+
+static void test_round_trip(void)
+{
+    uint8_t bulk[BULK];
+    for (int i = 0; i < 400; i++) {
+        plmm_frame f = random_frame(bulk, BULK), g;
+        size_t len = put(&f, bulk), size = 0;
+        plmm_error err = {0};
+        CHECK(plmm_frame_size(&size, buf, &err) == PLMM_OK && size == len, "case %d", i);
+        CHECK(plmm_frame_decode(&g, buf, len, &err) == PLMM_OK, "case %d: %s", i, err.msg);
+        CHECK(g.type == f.type && g.round == f.round && g.attempt == f.attempt &&
+                  g.sender == f.sender && g.receiver == f.receiver && g.body_len == f.body_len &&
+                  g.bulk_len == f.bulk_len && g.has_session == f.has_session &&
+                  strcmp(g.expert, f.expert) == 0 && memcmp(g.body, f.body, f.body_len) == 0 &&
+                  memcmp(&g.session, &f.session, 32) == 0 &&
+                  (f.bulk_len == 0 || memcmp(g.bulk, bulk, f.bulk_len) == 0),
+              "case %d", i);
+        CHECK((f.bulk_len == 0) == (g.bulk == NULL), "case %d", i);
+        CHECK(plmm_frame_verify(&g, &pk, &err) == PLMM_OK, "case %d: %s", i, err.msg);
+        CHECK(plmm_frame_peek(&g, buf, len - f.bulk_len, &err) == PLMM_OK && g.type == f.type,
+              "case %d: %s", i, err.msg);
+    }
+}
+
+/* No frame has a second form that passes: neither a shorter one nor one with a bit changed. */
+static void test_damage(void)
+{
+    uint8_t bulk[BULK];
+    for (int i = 0; i < 4; i++) {
+        plmm_frame f = random_frame(bulk, 40), g;
+        size_t len = put(&f, bulk);
+        for (size_t cut = 0; cut < len; cut++) {
+            CHECK(plmm_frame_decode(&g, buf, cut, NULL) == PLMM_ERR_WIRE, "cut to %zu", cut);
+        }
+        CHECK(plmm_frame_decode(&g, buf, len + 1, NULL) == PLMM_ERR_WIRE, "an octet more");
+        for (size_t bit = 0; bit < 8 * len; bit++) {
+            buf[bit / 8] ^= (uint8_t)(1u << bit % 8);
+            plmm_status rc = plmm_frame_decode(&g, buf, len, NULL);
+            CHECK(rc == PLMM_ERR_WIRE ||
+                      (rc == PLMM_OK && plmm_frame_verify(&g, &pk, NULL) == PLMM_ERR_AUTH),
+                  "case %d: bit %zu", i, bit);
+            buf[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        }
+    }
+}
+
+static void test_bounds(void)
+{
+    uint8_t in[PLMM_FRAME_PREFIX] = {'P', 'L', 'M', '1'};
+    size_t size = 7;
+    plmm_error err = {0};
+    plmm_store_le32(in + 4, PLMM_ENVELOPE_MAX + 1);
+    CHECK(plmm_frame_size(&size, in, &err) == PLMM_ERR_WIRE && size == 7, "%s", err.msg);
+    plmm_store_le32(in + 4, 0);
+    plmm_store_le32(in + 8, PLMM_BULK_MAX + 1);
+    CHECK(plmm_frame_size(&size, in, &err) == PLMM_ERR_WIRE && size == 7, "%s", err.msg);
+    plmm_store_le32(in + 8, PLMM_BULK_MAX);
+    CHECK(plmm_frame_size(&size, in, &err) == PLMM_OK && size == 12 + PLMM_BULK_MAX, "largest");
+    in[0] = 'X';
+    CHECK(plmm_frame_size(&size, in, &err) == PLMM_ERR_WIRE, "magic");
+}
+
+/* The same envelope in another protobuf form: decoders of protobuf take it, we must not. */
+static void reform(const char *what, size_t at, size_t drop, const uint8_t *add, size_t add_len)
+{
+    plmm_frame f = {.type = PLMM_MSG_POLL, .expert = "art", .sender = 5}, g;
+    uint8_t none[1];
+    size_t len = put(&f, none);
+    plmm_error err = {0};
+    CHECK(plmm_frame_decode(&g, buf, len, &err) == PLMM_OK, "%s", err.msg);
+    at = at == SIZE_MAX ? len : PLMM_FRAME_PREFIX + at;
+    memmove(buf + at + add_len, buf + at + drop, len - at - drop);
+    memcpy(buf + at, add, add_len);
+    len = len - drop + add_len;
+    plmm_store_le32(buf + 4, (uint32_t)(len - PLMM_FRAME_PREFIX));
+    CHECK(plmm_frame_decode(&g, buf, len, &err) == PLMM_ERR_WIRE, "%s was taken", what);
+}
+
+static void test_forms(void)
+{
+    /* begins: 08 01 (version) 10 10 (type 16) 1a 03 'a' 'r' 't' 38 05 (sender) 62 40 signature */
+    static const uint8_t overlong[] = {0x08, 0x81, 0x00}, unknown[] = {0x78, 0x01},
+                         zero[] = {0x20, 0x00}, twice[] = {0x08, 0x01},
+                         type_first[] = {0x10, 0x10, 0x08, 0x01}, version2[] = {0x08, 0x02},
+                         no_type[] = {0x10, 0x00}, type21[] = {0x10, 0x15},
+                         nul[] = {0x1a, 0x04, 'a', 'r', 't', 0}, upper[] = {0x1a, 0x01, 'A'};
+    reform("an overlong varint", 0, 2, overlong, sizeof overlong);
+    reform("an unknown field", 0, 0, unknown, sizeof unknown);
+    reform("a default that is written", 9, 0, zero, sizeof zero);
+    reform("a field twice", 0, 0, twice, sizeof twice);
+    reform("fields out of order", 0, 4, type_first, sizeof type_first);
+    reform("an unknown field at the end", SIZE_MAX, 0, unknown, sizeof unknown);
+    reform("version 2", 0, 2, version2, sizeof version2);
+    reform("no type", 2, 2, no_type, sizeof no_type);
+    reform("type 21", 2, 2, type21, sizeof type21);
+    reform("a NUL in a name", 4, 5, nul, sizeof nul);
+    reform("a name in capitals", 4, 5, upper, sizeof upper);
+    reform("no name", 4, 5, NULL, 0);
+}
+
+/* ---- bodies ---- */
+
+static void test_params(void)
+{
+    for (int i = 0; i < 200; i++) {
+        plmm_round_params p, q;
+        memset(&p, 0, sizeof p);
+        memcpy(p.expert, "it", 3);
+        uint32_t *const words[] = {&p.cohort,    &p.n_min,      &p.gamma_ppm,  &p.delta_ppm,
+                                   &p.sigma,     &p.eta,        &p.trust,      &p.stream,
+                                   &p.ring_bits, &p.quant_bits, &p.weight_max, &p.length,
+                                   &p.method,    &p.factor,     &p.steps,      &p.batch_tokens};
+        for (size_t w = 0; w < COUNT(words); w++) {
+            *words[w] = (uint32_t)random_int();
+        }
+        p.round = random_int();
+        p.attempt = (uint32_t)random_int();
+        p.clip = plmm_rng_normal(&rng);
+        p.learning_rate = plmm_rng_double(&rng);
+        random_bytes(&p.names, sizeof p.names);
+        random_bytes(&p.model, sizeof p.model);
+        random_bytes(&p.beacon, sizeof p.beacon);
+        plmm_frame f = {
+            .type = PLMM_MSG_INVITE, .expert = "it", .round = p.round, .attempt = p.attempt};
+        f.body_len = plmm_params_encode(f.body, &p);
+        plmm_error err = {0};
+        CHECK(plmm_params_decode(&q, &f, &err) == PLMM_OK, "%s", err.msg);
+        plmm_hash a, b;
+        plmm_round_params_hash(&a, &p);
+        plmm_round_params_hash(&b, &q);
+        CHECK(memcmp(&a, &b, sizeof a) == 0, "case %d", i);
+        for (size_t w = 0; w < COUNT(words); w++) { /* every field is in the hash */
+            *words[w] ^= 1;
+            plmm_round_params_hash(&b, &p);
+            CHECK(memcmp(&a, &b, sizeof a) != 0, "field %zu is not in the hash", w);
+            *words[w] ^= 1;
+        }
+        for (uint32_t cut = 0; cut < f.body_len; cut++) {
+            plmm_frame c = f;
+            c.body_len = cut;
+            CHECK(plmm_params_decode(&q, &c, NULL) == PLMM_ERR_WIRE || cut > 3, "cut to %u", cut);
+        }
+    }
+}
+
+static void test_small_bodies(void)
+{
+    plmm_frame f = {.type = PLMM_MSG_CHECKIN, .sender = 12};
+    plmm_checkin c = {.streams = 2}, d;
+    plmm_advert a, b;
+    plmm_result r = {.reason = 3, .survivors = 17}, s;
+    plmm_chunk_request q = {.file = 2, .offset = 1 << 20, .length = PLMM_CHUNK_MAX}, t;
+    random_bytes(&c.certificate.key, sizeof c.certificate.key);
+    random_bytes(&c.certificate.signature, sizeof c.certificate.signature);
+    random_bytes(&c.model, sizeof c.model);
+    c.certificate.device = 12;
+    f.body_len = plmm_checkin_encode(f.body, &c);
+    CHECK(plmm_checkin_decode(&d, &f, NULL) == PLMM_OK, "checkin");
+    CHECK(d.certificate.device == 12 && d.streams == 2 &&
+              memcmp(&d.certificate.key, &c.certificate.key, 32) == 0 &&
+              memcmp(&d.model, &c.model, 32) == 0,
+          "checkin");
+    random_bytes(&a, sizeof a);
+    f.body_len = plmm_advert_encode(f.body, &a);
+    CHECK(plmm_advert_decode(&b, &f, NULL) == PLMM_OK && memcmp(&a, &b, sizeof a) == 0, "advert");
+    CHECK(plmm_checkin_decode(&d, &f, NULL) == PLMM_ERR_WIRE, "an advert is no check-in");
+    f.body_len = plmm_result_encode(f.body, &r);
+    CHECK(plmm_result_decode(&s, &f, NULL) == PLMM_OK && s.reason == 3 && s.survivors == 17,
+          "result");
+    f.body_len = plmm_chunk_request_encode(f.body, &q);
+    CHECK(plmm_chunk_request_decode(&t, &f, NULL) == PLMM_OK && t.offset == q.offset, "chunk");
+    q.length = PLMM_CHUNK_MAX + 1;
+    f.body_len = plmm_chunk_request_encode(f.body, &q);
+    CHECK(plmm_chunk_request_decode(&t, &f, NULL) == PLMM_ERR_WIRE, "a chunk too long");
+    f.body[f.body_len++] = 0x78; /* unknown field 15 */
+    f.body[f.body_len++] = 1;
+    CHECK(plmm_chunk_request_decode(&t, &f, NULL) == PLMM_ERR_WIRE, "an unknown field");
+}
+
+static void test_certificates(void)
+{
+    plmm_certificate c, bad;
+    plmm_error err = {0};
+    CHECK(plmm_certificate_issue(&c, &sk, "it", 9, &pk, &err) == PLMM_OK, "%s", err.msg);
+    CHECK(plmm_certificate_check(&c, &pk, "it", &err) == PLMM_OK, "%s", err.msg);
+    CHECK(plmm_certificate_check(&c, &pk, "art", &err) == PLMM_ERR_AUTH, "another expert");
+    bad = c;
+    bad.device = 10;
+    CHECK(plmm_certificate_check(&bad, &pk, "it", &err) == PLMM_ERR_AUTH, "another device");
+    bad = c;
+    bad.key.b[3] ^= 1;
+    CHECK(plmm_certificate_check(&bad, &pk, "it", &err) == PLMM_ERR_AUTH &&
+              strstr(err.msg, "enroll") != NULL,
+          "another key: %s", err.msg);
+    CHECK(plmm_certificate_issue(&c, &sk, "it", 0, &pk, &err) == PLMM_ERR_RANGE, "id 0");
+    static const char *const names[] = {
+        "",  "It",  "a b",      "-a",
+        ".", "a/b", "\xc3\xa4", "0123456789012345678901234567890123456789abcdefgh"};
+    for (size_t i = 0; i < COUNT(names); i++) {
+        CHECK(plmm_expert_check(names[i], &err) == PLMM_ERR_RANGE, "%s", names[i]);
+    }
+    CHECK(plmm_expert_check("it.v2-a_b", &err) == PLMM_OK, "a good name");
+}
+
+int main(void)
+{
+    plmm_seed seed = {{3}};
+    plmm_rng_init(&rng, plmm_test_seed(1), 0);
+    plmm_sign_keypair(&pk, &sk, &seed);
+    test_round_trip();
+    test_damage();
+    test_bounds();
+    test_forms();
+    test_params();
+    test_small_bodies();
+    test_certificates();
+    return plmm_test_end();
+}
