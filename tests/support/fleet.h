@@ -91,8 +91,10 @@ typedef struct fleet {
     uint64_t now, order;
     /* faults, per mille of letters */
     uint32_t lose, twice, delay;
-    uint32_t crash;      /* per mille of steps */
-    uint64_t faults_end; /* virtual time after which nothing goes wrong */
+    uint32_t crash;              /* per mille of steps */
+    uint32_t persists, crash_at; /* PERSISTs so far; the one to crash at, counted from 1 */
+    bool crash_before;           /* it was not durable */
+    uint64_t faults_end;         /* virtual time after which nothing goes wrong */
     fleet_tap tap;
     void *tap_arg;
     /* outcome and books */
@@ -309,6 +311,14 @@ static inline void fleet_post(fleet *f, uint32_t from, uint32_t to, fleet_bytes 
     fleet_enqueue(f, from, to, frame);
 }
 
+/* Does a party that is to make a record durable crash before (or after) it is? */
+static inline bool fleet_crashes(fleet *f, bool before)
+{
+    f->persists += before;
+    return fleet_chance(f, f->crash / 2) ||
+           (f->persists == f->crash_at && f->crash_before == before);
+}
+
 /* ---- a device ---- */
 
 static inline void fleet_record(fleet_journal *j, const uint8_t *p, size_t len)
@@ -395,7 +405,7 @@ static inline void fleet_client_obey(fleet *f, uint32_t i, const plmm_client_act
         break;
     case PLMM_CLIENT_DO_PERSIST_UPLOAD:
     case PLMM_CLIENT_DO_PERSIST:
-        if (fleet_chance(f, f->crash / 2)) { /* not durable yet */
+        if (fleet_crashes(f, true)) { /* not durable yet */
             fleet_client_crash(f, i);
             return;
         }
@@ -404,7 +414,7 @@ static inline void fleet_client_obey(fleet *f, uint32_t i, const plmm_client_act
             plmm_free(d->stored.p);
             d->stored = fleet_copy(d->payload.p, d->payload.len);
         }
-        if (fleet_chance(f, f->crash / 2)) { /* durable, and nobody was told */
+        if (fleet_crashes(f, false)) { /* durable, and nobody was told */
             fleet_client_crash(f, i);
             return;
         }
@@ -511,12 +521,12 @@ static inline void fleet_agg_obey(fleet *f, const plmm_agg_action *a)
         fleet_agg_send(f, a);
         break;
     case PLMM_AGG_DO_PERSIST:
-        if (fleet_chance(f, f->crash / 2)) {
+        if (fleet_crashes(f, true)) {
             fleet_agg_crash(f);
             return;
         }
         fleet_record(&f->journal, a->bytes, a->len);
-        if (fleet_chance(f, f->crash / 2)) {
+        if (fleet_crashes(f, false)) {
             fleet_agg_crash(f);
             return;
         }

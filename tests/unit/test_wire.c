@@ -118,7 +118,7 @@ static void test_bounds(void)
 static void reform(const char *what, size_t at, size_t drop, const uint8_t *add, size_t add_len)
 {
     plmm_frame f = {.type = PLMM_MSG_POLL, .expert = "art", .sender = 5}, g;
-    uint8_t none[1];
+    uint8_t none[1] = {0};
     size_t len = put(&f, none);
     plmm_error err = {0};
     CHECK(plmm_frame_decode(&g, buf, len, &err) == PLMM_OK, "%s", err.msg);
