@@ -203,7 +203,7 @@ static void test_oom(void)
 
 int main(void)
 {
-    char dir[] = "/tmp/plmm-test-db-XXXXXX";
+    char dir[] = "/dev/shm/plmm-test-db-XXXXXX"; /* memory: flushing is free */
     plmm_error err;
     CHECK(mkdtemp(dir) != NULL, "no temporary directory");
     CHECK(plmm_path_join(path, sizeof path, dir, "t.db", &err) == PLMM_OK, "%s", err.msg);

@@ -6,7 +6,7 @@
 
 #include <unistd.h>
 
-static char dir[] = "/tmp/plmm-test-version-XXXXXX";
+static char dir[] = "/dev/shm/plmm-test-version-XXXXXX"; /* memory: flushing is free */
 static plmm_sign_sk aggregator_key;
 static plmm_anchor anchor;
 
