@@ -334,9 +334,17 @@ static void score_panel(text *t, const plmm_run *run, uint32_t e, score_at at, b
     char title[160];
     (void)snprintf(title, sizeof title, "%s of %s over rounds",
                    exact ? "share of held-out answers right" : "held-out loss", run->experts[e]);
-    chart_lines c = {
-        title, "round", exact ? CHART_PERCENT : CHART_PLAIN, 0, last, range[0], range[1], series, n,
-        refs,  n_refs};
+    chart_lines c = {title,
+                     "completed rounds",
+                     exact ? CHART_PERCENT : CHART_PLAIN,
+                     0,
+                     last,
+                     range[0],
+                     range[1],
+                     series,
+                     n,
+                     refs,
+                     n_refs};
     text_add(t, "<figure><h3>");
     text_html(t, run->experts[e]);
     text_add(t, "</h3>\n");
@@ -633,6 +641,15 @@ static void put_rounds(text *t, const plmm_run *run)
     text_add(t, "</details>\n");
 }
 
+static void put_config(text *t, const plmm_run *run)
+{
+    if (run->config != NULL) {
+        text_add(t, "<details><summary>The whole configuration</summary>\n<pre>");
+        text_html(t, run->config);
+        text_add(t, "</pre></details>\n");
+    }
+}
+
 /* ---- the page ---- */
 
 static void put_head(text *t, const plmm_run *run)
@@ -672,6 +689,7 @@ plmm_status plmm_run_write_report(const plmm_run *run, const char *path, plmm_er
     put_costs(&t, run);
     put_facts(&t, run);
     put_rounds(&t, run);
+    put_config(&t, run);
     text_add(&t, "<footer>Drawn by plmm-sim from the run's own records: rounds.csv and run.db "
                  "beside this page hold every number in it. All times are virtual; wall time and "
                  "machine are in timing.json.</footer>\n</main></body></html>\n");

@@ -11,7 +11,7 @@
 
 static const char schema[] =
     "PRAGMA user_version=1;"
-    "CREATE TABLE run(name TEXT NOT NULL);"
+    "CREATE TABLE run(name TEXT NOT NULL, config TEXT);"
     "CREATE TABLE seed(i INTEGER PRIMARY KEY, seed INTEGER NOT NULL);"
     "CREATE TABLE expert(i INTEGER PRIMARY KEY, name TEXT NOT NULL);"
     "CREATE TABLE kind(i INTEGER PRIMARY KEY, name TEXT NOT NULL);"
@@ -99,10 +99,11 @@ static bool write_names(sqlite3 *db, const char *sql, char **names, size_t n)
 static bool write_lists(sqlite3 *db, const plmm_run *run)
 {
     binder b;
-    if (!begin(db, &b, "INSERT INTO run VALUES(?)")) {
+    if (!begin(db, &b, "INSERT INTO run VALUES(?,?)")) {
         return false;
     }
     put_text(&b, run->name);
+    put_text(&b, run->config);
     run_row(&b);
     if (!end(&b) || !begin(db, &b, "INSERT INTO seed VALUES(?,?)")) {
         return false;

@@ -85,6 +85,7 @@ void plmm_run_free(plmm_run *run)
     free_names(run->kinds, run->n_kinds);
     plmm_free(run->seeds);
     plmm_free(run->name);
+    plmm_free(run->config);
     plmm_free(run);
 }
 
@@ -143,6 +144,17 @@ plmm_status plmm_run_add_fact(plmm_run *run, const char *section, const char *ke
     if (f.section == NULL || f.key == NULL || f.value == NULL || f.help == NULL) {
         return plmm_fail(err, PLMM_ERR_NOMEM, "cannot record %s: out of memory", key);
     }
+    return PLMM_OK;
+}
+
+plmm_status plmm_run_set_config(plmm_run *run, const char *json, plmm_error *err)
+{
+    char *copy = plmm_strdup(json);
+    if (copy == NULL) {
+        return plmm_fail(err, PLMM_ERR_NOMEM, "cannot record the configuration: out of memory");
+    }
+    plmm_free(run->config);
+    run->config = copy;
     return PLMM_OK;
 }
 

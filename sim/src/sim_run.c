@@ -156,6 +156,18 @@ plmm_status fleet_tell(fleet *f, plmm_error *err)
 
 /* ---- seeds ---- */
 
+static plmm_status keep_config(plmm_run *run, const plmm_sim_config *cfg, plmm_error *err)
+{
+    plmm_text json = {0};
+    plmm_json_writer w;
+    plmm_json_begin(&w, PLMM_JSON_PRETTY, plmm_text_sink, &json);
+    plmm_config_dump(plmm_sim_config_table(), cfg, &w);
+    plmm_status rc = plmm_json_end(&w, err);
+    rc = rc != PLMM_OK ? rc : plmm_run_set_config(run, json.text, err);
+    plmm_text_free(&json);
+    return rc;
+}
+
 static plmm_status new_run(const plmm_sim_config *cfg, plmm_run **run, plmm_error *err)
 {
     sim_data names = {0};
@@ -203,7 +215,8 @@ plmm_status plmm_sim_run_model(const plmm_sim_config *cfg, const plmm_sim_option
     PLMM_TRY(plmm_crypto_init(err));
     PLMM_TRY(plmm_sim_config_check(cfg, err));
     PLMM_TRY(new_run(cfg, &run, err));
-    plmm_status rc = plmm_pool_new(options->threads, &pool, err);
+    plmm_status rc = keep_config(run, cfg, err);
+    rc = rc != PLMM_OK ? rc : plmm_pool_new(options->threads, &pool, err);
     plmm_progress_start(&progress, "run", "rounds",
                         (uint64_t)cfg->seeds_n * run->n_experts * cfg->rounds);
     if (options->quiet) {

@@ -64,7 +64,8 @@ typedef struct plmm_run_fact {
 } plmm_run_fact;
 
 typedef struct plmm_run {
-    char *name; /* of the configuration */
+    char *name;   /* of the configuration */
+    char *config; /* all of it, as JSON that plmm-sim reads; NULL if not given */
     uint64_t *seeds;
     char **experts, **kinds;
     size_t n_seeds, n_experts, n_kinds;
@@ -90,6 +91,9 @@ PLMM_NODISCARD plmm_status plmm_run_add_score(plmm_run *run, const plmm_score_re
 PLMM_NODISCARD plmm_status plmm_run_add_fact(plmm_run *run, const char *section, const char *key,
                                              const char *help, plmm_error *err, const char *fmt,
                                              ...) PLMM_PRINTF(6, 7);
+
+/* Keeps the configuration (copied): with it the run can be repeated from its own output. */
+PLMM_NODISCARD plmm_status plmm_run_set_config(plmm_run *run, const char *json, plmm_error *err);
 
 /* Puts rounds and scores into the order (seed, expert, round or version, kind), whatever the order
  * in which parallel seeds added them. The writers call for it to have been done. */
