@@ -98,7 +98,7 @@ static void bench_texts(const shape *s, const plmm_model *m, const plmm_stack *s
     plmm_decoder_free(d);
 }
 
-static void bench_score(const shape *s, const plmm_model *m, const plmm_stack *stack)
+static void bench_score(const shape *s, const plmm_model *m, const plmm_stack *stack, size_t count)
 {
     enum { LEN = PROMPT + ANSWER, N = QUESTIONS * LEN };
     static int32_t tokens[N], targets[N];
@@ -112,11 +112,11 @@ static void bench_score(const shape *s, const plmm_model *m, const plmm_stack *s
         targets[i] = i % LEN >= PROMPT ? tokens[i] : -1;
         lens[i / LEN] = LEN;
     }
-    plmm_batch b = {tokens, targets, lens, N, QUESTIONS};
+    plmm_batch b = {tokens, targets, lens, count * LEN, count};
     must(plmm_workspace_new(plmm_model_cfg(m), &p, &w, &err), &err);
     double t = now();
     must(plmm_score(w, m, stack, &b, sums, &err), &err);
-    report(s, "score of answers", QUESTIONS, now() - t, "answers_per_s");
+    report(s, "score of answers", (double)count, now() - t, "answers_per_s");
     plmm_workspace_free(w);
 }
 
@@ -137,7 +137,7 @@ int main(int argc, char **argv)
             plmm_stack stack = {one, 1};
             bench_texts(s, m, &stack, 1, tokens);
             bench_texts(s, m, &stack, 32, tokens);
-            bench_score(s, m, &stack);
+            bench_score(s, m, &stack, tokens < 16 ? 8 : QUESTIONS);
             plmm_adapter_free(a);
             plmm_model_free(m);
         }

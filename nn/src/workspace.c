@@ -209,6 +209,9 @@ plmm_status plmm__begin(plmm_workspace *w, const plmm_model *m, const plmm_stack
 
 bool plmm__next_chunk(plmm_workspace *w, const plmm_batch *b)
 {
+    if (b->seqs == 0) {
+        return false;
+    }
     const uint32_t *lens = w->chunk.lens == NULL ? b->lens : w->chunk.lens + w->chunk.seqs;
     size_t first = w->chunk_first + w->chunk.count, left = b->seqs - (size_t)(lens - b->lens);
     size_t count = 0, seqs = 0;
