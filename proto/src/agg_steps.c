@@ -284,11 +284,12 @@ static plmm_status on_reveal(plmm_agg_round *m, plmm_agg_step *s)
 {
     uint32_t i = s->slot->index, k = m->session.k, set_k = plmm_set_bytes(k);
     const uint32_t *near = plmm_agg_near(m, i);
-    const uint8_t *set = s->frame.bulk, *share = set + set_k;
+    const uint8_t *set = s->frame.bulk, *share;
     if (s->frame.bulk_len < set_k || s->frame.body_len != 0 || !plmm_set_canonical(set, k) ||
         s->frame.bulk_len != set_k + (size_t)plmm_set_count(set, k) * PLMM_SHARE_BYTES) {
         return expel(m, s, "does not have the shares it announces");
     }
+    share = set + set_k;
     for (uint32_t p = 0; p < k; p++) {
         plmm_share unused;
         if (!plmm_set_has(set, p)) {
