@@ -1,0 +1,243 @@
+#include "node.h"
+
+#include "plmm/alloc.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const char *const methods[] = {"naive", "ffa", "alternate", NULL};
+
+static const plmm_config_key keys[] = {
+    PLMM_CONFIG_TEXT(node_config, expert, "expert", "", "name of the expert: a-z 0-9 . - _"),
+    PLMM_CONFIG_TEXT(node_config, address, "address", "tcp://127.0.0.1:7878",
+                     "where serve listens and devices dial; port 0 takes a free one"),
+    PLMM_CONFIG_TEXT(node_config, base, "base", "",
+                     "base model: a Hugging Face directory or a llama2.c file"),
+    PLMM_CONFIG_ENUM(node_config, method, "method", "alternate", methods,
+                     "how adapters are summed (see plmm-model's help)"),
+    PLMM_CONFIG_U32(node_config, rank, "adapter.rank", "8", 1, PLMM_RANK_MAX,
+                    "rank of the adapter"),
+    PLMM_CONFIG_REAL(node_config, alpha, "adapter.alpha", "16", 0.001, 100000,
+                     "scale of the adapter is alpha / rank"),
+    PLMM_CONFIG_TEXTS(node_config, targets, "adapter.targets",
+                      "q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj",
+                      "matrices that are adapted"),
+    PLMM_CONFIG_U32(node_config, cohort, "round.cohort", "20", 3, PLMM_DEVICES_MAX,
+                    "most devices in a round"),
+    PLMM_CONFIG_U32(node_config, n_min, "round.n_min", "10", 3, PLMM_DEVICES_MAX,
+                    "fewest vectors that may be summed"),
+    PLMM_CONFIG_U32(node_config, roster_min, "round.roster_min", "0", 0, PLMM_DEVICES_MAX,
+                    "fewest devices to go on with after the first step; 0: three quarters of the "
+                    "cohort, or more if fewer are not protected"),
+    PLMM_CONFIG_U32(node_config, checkins_max, "round.checkins_max", "0", 0, PLMM_CHECKINS_MAX,
+                    "gather so many devices before a cohort is drawn from them, or until gather_ms "
+                    "are over; at least the cohort and what is invited beyond it"),
+    PLMM_CONFIG_REAL(node_config, gamma, "round.gamma", "0.1", 0, 0.499999,
+                     "share of devices that may be corrupt"),
+    PLMM_CONFIG_REAL(node_config, delta, "round.delta", "0.2", 0, 0.999999,
+                     "share of devices that may drop out"),
+    PLMM_CONFIG_REAL(node_config, over, "round.over", "0", 0, 4,
+                     "invite so much more than the cohort, as a share of it"),
+    PLMM_CONFIG_U32(node_config, sigma, "round.sigma", "40", 1, 80, "bits of privacy"),
+    PLMM_CONFIG_U32(node_config, eta, "round.eta", "20", 1, 60, "bits of success"),
+    PLMM_CONFIG_U32(node_config, gather_ms, "round.gather_ms", "30000", 100, 86400000,
+                    "how long to wait for devices, at most"),
+    PLMM_CONFIG_U32(node_config, phase_ms, "round.phase_ms", "10000", 100, 3600000,
+                    "how long each step of the protocol may take"),
+    PLMM_CONFIG_U32(node_config, train_ms, "round.train_ms", "120000", 100, 86400000,
+                    "how long training and upload may take"),
+    PLMM_CONFIG_REAL(node_config, clip, "vector.clip", "1", 1e-6, 1e6,
+                     "L2 bound of a device's update"),
+    PLMM_CONFIG_U32(node_config, quant_bits, "vector.quant_bits", "16", PLMM_QUANT_BITS_MIN,
+                    PLMM_QUANT_BITS_MAX, "bits of a coordinate of one device"),
+    PLMM_CONFIG_U32(node_config, weight_max, "vector.weight_max", "64", 1, 65536,
+                    "largest weight (number of examples) of a device"),
+    PLMM_CONFIG_U32(node_config, steps, "train.steps", "8", 1, 100000,
+                    "optimiser steps of a device in a round"),
+    PLMM_CONFIG_U32(node_config, batch_tokens, "train.batch_tokens", "512", 1, 1048576,
+                    "tokens of one step"),
+    PLMM_CONFIG_REAL(node_config, learning_rate, "train.learning_rate", "0.003", 1e-9, 10,
+                     "of a device's optimiser"),
+    PLMM_CONFIG_REAL(node_config, server_rate, "server.rate", "1", 0.0001, 100,
+                     "step of the server along the mean update; 1 is the plain average"),
+    PLMM_CONFIG_U32(node_config, slots, "serve.slots", "256", 8, 65536,
+                    "requests open at a time: more than devices that wait at once"),
+    PLMM_CONFIG_U32(node_config, hold_ms, "serve.hold_ms", "10000", 10, 600000,
+                    "how long a device's request waits for news"),
+    PLMM_CONFIG_U32(node_config, pause_ms, "serve.pause_ms", "1000", 0, 86400000, "between rounds"),
+    PLMM_CONFIG_U32(node_config, linger_ms, "serve.linger_ms", "10000", 0, 3600000,
+                    "after the last of --rounds: how long devices may fetch the version"),
+};
+const plmm_config_table node_table = {"configuration of an aggregator (node.json)", keys,
+                                      sizeof keys / sizeof keys[0]};
+
+plmm_status node_path(const char *dir, const char *name, char out[PLMM_PATH_MAX], plmm_error *err)
+{
+    return plmm_path_join(out, PLMM_PATH_MAX, dir, name, err);
+}
+
+void node_hex(char *out, const uint8_t *bytes, size_t len)
+{
+    static const char digits[] = "0123456789abcdef";
+    for (size_t i = 0; i < len; i++) {
+        out[2 * i] = digits[bytes[i] >> 4];
+        out[2 * i + 1] = digits[bytes[i] & 15];
+    }
+    out[2 * len] = '\0';
+}
+
+static int digit(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+plmm_status node_unhex(uint8_t *out, size_t len, const char *text, const char *what,
+                       plmm_error *err)
+{
+    bool good = strlen(text) == 2 * len;
+    for (size_t i = 0; i < len && good; i++) {
+        int high = digit(text[2 * i]), low = digit(text[2 * i + 1]);
+        good = high >= 0 && low >= 0;
+        out[i] = (uint8_t)(good ? high * 16 + low : 0);
+    }
+    return good ? PLMM_OK
+                : plmm_fail(err, PLMM_ERR_FORMAT, "%s is not %zu lower-case hexadecimal digits",
+                            what, 2 * len);
+}
+
+plmm_status node_key_make(const char *path, plmm_sign_pk *pk, plmm_sign_sk *sk, plmm_error *err)
+{
+    plmm_seed seed;
+    char text[66];
+    if (plmm_path_exists(path)) {
+        return plmm_fail(err, PLMM_ERR_STATE, "%s is there already", path);
+    }
+    PLMM_TRY(plmm_seed_system(&seed, err));
+    plmm_sign_keypair(pk, sk, &seed);
+    node_hex(text, seed.b, sizeof seed.b);
+    text[64] = '\n';
+    plmm_status rc = plmm_file_write(path, text, 65, PLMM_MODE_SECRET, err);
+    plmm_wipe(&seed, sizeof seed);
+    plmm_wipe(text, sizeof text);
+    return rc;
+}
+
+plmm_status node_key_read(const char *path, plmm_sign_pk *pk, plmm_sign_sk *sk, plmm_error *err)
+{
+    uint8_t *data = NULL;
+    size_t len = 0;
+    plmm_seed seed;
+    PLMM_TRY(plmm_file_check_secret(path, err));
+    PLMM_TRY(plmm_file_read(path, 256, &data, &len, err));
+    data[strcspn((char *)data, "\r\n")] = '\0';
+    plmm_status rc = node_unhex(seed.b, sizeof seed.b, (char *)data, path, err);
+    if (rc == PLMM_OK) {
+        plmm_sign_keypair(pk, sk, &seed);
+    }
+    plmm_wipe(data, len);
+    plmm_free(data);
+    plmm_wipe(&seed, sizeof seed);
+    return rc;
+}
+
+static plmm_status read_config(node *n, const plmm_cli_args *a, plmm_error *err)
+{
+    char path[PLMM_PATH_MAX];
+    uint8_t *text = NULL;
+    size_t len = 0;
+    PLMM_TRY(node_path(n->dir, "node.json", path, err));
+    if (!plmm_path_exists(path)) {
+        return plmm_fail(err, PLMM_ERR_NOTFOUND,
+                         "%s is no aggregator's state: it has no node.json; make one with "
+                         "plmm-aggregator init",
+                         n->dir);
+    }
+    PLMM_TRY(plmm_file_read(path, 1 << 20, &text, &len, err));
+    plmm_config_defaults(&node_table, &n->config);
+    plmm_status rc = plmm_config_parse(&node_table, (char *)text, len, path, &n->config, err);
+    plmm_free(text);
+    PLMM_TRY(rc);
+    for (size_t i = 0; a != NULL && plmm_cli_item(a, "set", i) != NULL; i++) {
+        PLMM_TRY(plmm_config_set(&node_table, plmm_cli_item(a, "set", i), &n->config, err));
+    }
+    return plmm_expert_check(n->config.expert, err);
+}
+
+/* A setting that must be there, of len octets in hexadecimal. */
+static plmm_status get_hex(node *n, const char *name, uint8_t *out, size_t len, plmm_error *err)
+{
+    char *text = NULL;
+    PLMM_TRY(plmm_node_get(n->store, name, &text, err));
+    plmm_status rc = text != NULL ? node_unhex(out, len, text, name, err)
+                                  : plmm_fail(err, PLMM_ERR_FORMAT,
+                                              "%s/node.db has no %s; was init "
+                                              "interrupted? remove the directory and begin again",
+                                              n->dir, name);
+    plmm_free(text);
+    return rc;
+}
+
+static plmm_status open_parts(node *n, const plmm_cli_args *a, plmm_error *err)
+{
+    char path[PLMM_PATH_MAX];
+    PLMM_TRY(read_config(n, a, err));
+    PLMM_TRY(node_path(n->dir, "node.db", path, err));
+    PLMM_TRY(plmm_node_open(path, &n->store, err));
+    PLMM_TRY(get_hex(n, "aggregator", n->key.b, sizeof n->key.b, err));
+    PLMM_TRY(get_hex(n, "registrar", n->registrar.b, sizeof n->registrar.b, err));
+    PLMM_TRY(get_hex(n, "base", n->base.b, sizeof n->base.b, err));
+    PLMM_TRY(node_path(n->dir, "versions", path, err));
+    return plmm_versions_open(&n->versions, path, n->config.expert, err);
+}
+
+plmm_status node_open(node *n, const char *dir, const plmm_cli_args *a, plmm_error *err)
+{
+    *n = (node){.dir = dir};
+    plmm_status rc = open_parts(n, a, err);
+    if (rc != PLMM_OK) {
+        node_close(n);
+    }
+    return rc;
+}
+
+void node_close(node *n)
+{
+    plmm_node_close(n->store);
+    n->store = NULL;
+}
+
+plmm_status node_spec(const node_config *c, plmm_lora_spec *spec, plmm_error *err)
+{
+    *spec = (plmm_lora_spec){.rank = c->rank, .alpha = (float)c->alpha};
+    for (uint32_t i = 0; i < c->targets_n; i++) {
+        unsigned t = 0;
+        while (t < PLMM_TARGETS && strcmp(plmm_target_name(t), c->targets[i]) != 0) {
+            t++;
+        }
+        if (t == PLMM_TARGETS) {
+            return plmm_fail(err, PLMM_ERR_CONFIG,
+                             "adapter.targets has %s, must be of q_proj, k_proj, v_proj, o_proj, "
+                             "gate_proj, up_proj, down_proj",
+                             c->targets[i]);
+        }
+        spec->targets |= 1u << t;
+    }
+    return PLMM_OK;
+}
+
+plmm_status node_base(const node *n, plmm_model_config *cfg, plmm_error *err)
+{
+    plmm_model *model = NULL;
+    plmm_hash found;
+    PLMM_TRY(plmm_checkpoint_load(n->config.base, &model, NULL, err));
+    *cfg = *plmm_model_cfg(model);
+    plmm_version_base(&found, model);
+    plmm_model_free(model);
+    if (!plmm_equal(&found, &n->base, sizeof found)) {
+        return plmm_fail(err, PLMM_ERR_STATE,
+                         "%s is not the base model that this expert was begun with; its versions "
+                         "would mean nothing on it",
+                         n->config.base);
+    }
+    return PLMM_OK;
+}

@@ -1,0 +1,523 @@
+/* Rounds: what the machines ask for is done here, in their order. */
+#include "serve_internal.h"
+
+#include "plmm/alloc.h"
+#include "plmm/clock.h"
+#include "plmm/log.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* ---- what the store keeps to rebuild a machine: the parameters as the invitation writes them, and
+ * the times and sizes of the configuration behind them ---- */
+
+enum { CONFIG_WORDS = 6, CONFIG_MAX = PLMM_BODY_MAX + 4 * CONFIG_WORDS };
+
+static void config_words(plmm_agg_config *c, uint32_t *w[CONFIG_WORDS])
+{
+    w[0] = &c->checkins_max;
+    w[1] = &c->over_ppm;
+    w[2] = &c->roster_min;
+    w[3] = &c->gather_ms;
+    w[4] = &c->phase_ms;
+    w[5] = &c->train_ms;
+}
+
+static size_t config_encode(uint8_t out[CONFIG_MAX], plmm_agg_config *c)
+{
+    uint32_t *w[CONFIG_WORDS];
+    config_words(c, w);
+    for (size_t i = 0; i < CONFIG_WORDS; i++) {
+        for (unsigned b = 0; b < 4; b++) {
+            out[4 * i + b] = (uint8_t)(*w[i] >> (8 * b));
+        }
+    }
+    return 4 * CONFIG_WORDS + plmm_params_encode(out + 4 * CONFIG_WORDS, &c->params);
+}
+
+/* *c holds key, registrar and expert already. */
+static plmm_status config_decode(plmm_agg_config *c, uint64_t round, uint32_t attempt,
+                                 const uint8_t *in, size_t len, plmm_error *err)
+{
+    uint32_t *w[CONFIG_WORDS];
+    plmm_frame f = {.type = PLMM_MSG_INVITE, .round = round, .attempt = attempt};
+    if (len < 4 * CONFIG_WORDS || len > CONFIG_MAX) {
+        return plmm_fail(err, PLMM_ERR_FORMAT, "the open round's parameters are damaged");
+    }
+    config_words(c, w);
+    for (size_t i = 0; i < CONFIG_WORDS; i++) {
+        *w[i] = 0;
+        for (unsigned b = 0; b < 4; b++) {
+            *w[i] |= (uint32_t)in[4 * i + b] << (8 * b);
+        }
+    }
+    f.body_len = (uint32_t)(len - 4 * CONFIG_WORDS);
+    memcpy(f.body, in + 4 * CONFIG_WORDS, f.body_len);
+    memcpy(f.expert, c->params.expert, sizeof f.expert);
+    if (plmm_params_decode(&c->params, &f, err) != PLMM_OK) {
+        return plmm_fail_in(err, PLMM_ERR_FORMAT, "the open round's parameters are damaged");
+    }
+    memcpy(c->params.expert, f.expert, sizeof f.expert);
+    c->params.round = round;
+    c->params.attempt = attempt;
+    return PLMM_OK;
+}
+
+/* ---- machines ---- */
+
+static void forget_vectors(plmm__serve *s)
+{
+    plmm_free(s->sum);
+    plmm_free(s->survivors);
+    s->sum = NULL;
+    s->survivors = NULL;
+    s->lanes = 0;
+    s->survivors_n = 0;
+}
+
+void plmm__round_free(plmm__serve *s)
+{
+    for (uint32_t i = 0; i < PLMM__MACHINES; i++) {
+        plmm_agg_round_free(s->machines[i].m);
+        s->machines[i].m = NULL;
+    }
+    forget_vectors(s);
+}
+
+/* Makes the machine of *config the present one; the present one becomes the one before. */
+static plmm_status install_machine(plmm__serve *s, const plmm_agg_config *config, plmm_error *err)
+{
+    plmm_agg_round *m = NULL;
+    size_t lanes = (size_t)config->params.length + 1;
+    uint32_t *sum = plmm_alloc(lanes, sizeof *sum);
+    uint64_t *survivors = plmm_alloc(config->params.cohort, sizeof *survivors);
+    plmm_status rc =
+        sum != NULL && survivors != NULL
+            ? plmm_agg_round_new(&m, config, err)
+            : plmm_fail(err, PLMM_ERR_NOMEM, "out of memory for a sum of %zu lanes", lanes);
+    if (rc != PLMM_OK) {
+        plmm_free(sum);
+        plmm_free(survivors);
+        return rc;
+    }
+    forget_vectors(s);
+    s->sum = sum;
+    s->survivors = survivors;
+    s->lanes = lanes;
+    s->cur ^= 1u;
+    plmm_agg_round_free(s->machines[s->cur].m);
+    s->machines[s->cur] = (plmm__machine){m, config->params.round, config->params.attempt};
+    for (size_t i = 0; i < s->peers.cap; i++) {
+        s->peers.v[i].waiting[s->cur] = 0;
+    }
+    s->bytes_up = s->bytes_down = 0;
+    s->phase = PLMM_AGG_NEW;
+    s->phase_since = plmm_clock_ms();
+    memset(s->step_ms, 0, sizeof s->step_ms);
+    s->seq = 0;
+    return PLMM_OK;
+}
+
+/* The name of the next attempt: after a completed round the next one, else the same again. */
+static plmm_status next_name(plmm__serve *s, plmm_round_params *p, plmm_error *err)
+{
+    uint64_t round;
+    uint32_t attempt;
+    plmm_manifest newest;
+    PLMM_TRY(plmm_node_round_last(s->c->store, &round, &attempt, err));
+    PLMM_TRY(s->c->hooks.find(s->c->hooks.ctx, NULL, &newest, err));
+    bool done = round == 0 || newest.round >= round;
+    p->round = done ? (newest.round > round ? newest.round : round) + 1 : round;
+    p->attempt = done ? 1 : attempt + 1;
+    return PLMM_OK;
+}
+
+plmm_status plmm__round_begin(plmm__serve *s, plmm_error *err)
+{
+    plmm_agg_config config = s->c->round;
+    plmm_agg_event ev = {.type = PLMM_AGG_EV_START, .now_ms = plmm_clock_ms()};
+    uint8_t saved[CONFIG_MAX];
+    s->begun_ms = plmm_clock_wall_ms();
+    plmm_status rc = next_name(s, &config.params, err);
+    rc = rc == PLMM_OK ? s->c->hooks.prepare(s->c->hooks.ctx, &config.params, err) : rc;
+    rc = rc == PLMM_OK ? plmm_seed_system(&ev.seed, err) : rc;
+    rc = rc == PLMM_OK ? install_machine(s, &config, err) : rc;
+    if (rc == PLMM_OK) {
+        size_t len = config_encode(saved, &config);
+        rc = plmm_node_round_begin(s->c->store, config.params.round, config.params.attempt, saved,
+                                   len, s->begun_ms, err);
+    }
+    if (rc == PLMM_OK) {
+        s->running = true;
+        rc = plmm__round_step(s, s->cur, &ev, err);
+        plmm_log(PLMM_LOG_INFO, "round.begin", "round=%llu attempt=%u cohort=%u lanes=%zu",
+                 (unsigned long long)config.params.round, config.params.attempt,
+                 config.params.cohort, s->lanes);
+    }
+    plmm_wipe(&config.key, sizeof config.key);
+    plmm_wipe(&ev.seed, sizeof ev.seed);
+    return rc;
+}
+
+/* ---- obeying ---- */
+
+static void add_input(plmm__serve *s, const plmm_agg_action *a)
+{
+    plmm_error err = {0};
+    plmm_status rc = plmm_agg_round_add(s->machines[s->cur].m, s->sum, a->bytes, a->len, &err);
+    if (rc != PLMM_OK) {
+        plmm__serve_fail(s, rc, &err);
+    }
+    s->input_device = a->device;
+    s->input = a->bytes;
+    s->input_len = a->len;
+}
+
+static void persist(plmm__serve *s, const plmm_agg_action *a)
+{
+    plmm_error err = {0};
+    plmm_status rc = s->dirty ? PLMM_OK : plmm_node_begin(s->c->store, &err);
+    if (rc == PLMM_OK) {
+        s->dirty = true;
+        rc = plmm_node_journal_append(s->c->store, a->seq, a->bytes, a->len, s->input_device,
+                                      s->input, s->input_len, &err);
+    }
+    if (rc != PLMM_OK) {
+        plmm__serve_fail(s, rc, &err);
+    }
+    s->seq = a->seq;
+    s->input_device = 0;
+    s->input = NULL;
+    s->input_len = 0;
+}
+
+static void send(plmm__serve *s, uint32_t i, const plmm_agg_action *a)
+{
+    for (uint32_t j = 0; j < a->to_n; j++) {
+        plmm__peer *p = NULL;
+        plmm_error err = {0};
+        plmm_status rc = plmm__peers_add(&s->peers, a->to[j], &p, &err);
+        if (rc != PLMM_OK) {
+            plmm__serve_fail(s, rc, &err);
+            return;
+        }
+        p->waiting[i] |= UINT32_C(1) << a->msg;
+    }
+}
+
+/* Writes how the present round ended; its journal and vectors go with it. */
+static void end_round(plmm__serve *s, plmm_node_state state, plmm_abort reason, uint64_t version,
+                      const char *text)
+{
+    plmm_agg_status st;
+    plmm_error err = {0};
+    plmm__machine *m = &s->machines[s->cur];
+    plmm_agg_round_status(m->m, &st);
+    plmm_node_round r = {.round = m->round,
+                         .attempt = m->attempt,
+                         .state = state,
+                         .reason = (uint32_t)reason,
+                         .roster = st.roster,
+                         .survivors = s->survivors_n,
+                         .liars = st.liars,
+                         .version = version,
+                         .begun_ms = s->begun_ms,
+                         .ended_ms = plmm_clock_wall_ms(),
+                         .bytes_up = s->bytes_up,
+                         .bytes_down = s->bytes_down};
+    memcpy(r.step_ms, s->step_ms, sizeof r.step_ms);
+    (void)snprintf(r.text, sizeof r.text, "%s", text);
+    plmm_status rc = plmm_node_round_end(s->c->store, &r, &err);
+    if (rc != PLMM_OK) {
+        plmm__serve_fail(s, rc, &err);
+    }
+    s->running = false;
+}
+
+static void aborted(plmm__serve *s, const plmm_agg_action *a)
+{
+    plmm_log(PLMM_LOG_WARN, "round.abort", "round=%llu attempt=%u why=\"%s\"",
+             (unsigned long long)s->machines[s->cur].round, s->machines[s->cur].attempt, a->text);
+    s->wanted = PLMM__JOB_NONE;
+    s->frozen = false;
+    s->result->aborted++;
+    s->failures++;
+    s->next_round_ms = plmm_clock_ms() + s->c->pause_ms;
+    (void)snprintf(s->abort_text, sizeof s->abort_text, "%s", a->text);
+    s->ending = true;
+    s->ending_reason = a->reason;
+}
+
+static void obey(plmm__serve *s, uint32_t i, const plmm_agg_actions *acts)
+{
+    for (uint32_t j = 0; j < acts->n && s->fatal == PLMM_OK; j++) {
+        const plmm_agg_action *a = &acts->v[j];
+        switch (a->type) {
+        case PLMM_AGG_DO_SEND:
+            send(s, i, a);
+            break;
+        case PLMM_AGG_DO_PERSIST:
+            if (i == s->cur && s->running) { /* a round that is over has no journal */
+                persist(s, a);
+            }
+            break;
+        case PLMM_AGG_DO_ADD_INPUT:
+            add_input(s, a);
+            break;
+        case PLMM_AGG_DO_UNMASK:
+            plmm_agg_round_survivors(s->machines[i].m, s->survivors, &s->survivors_n);
+            s->wanted = PLMM__JOB_UNMASK;
+            s->frozen = true;
+            break;
+        case PLMM_AGG_DO_FINISH:
+            plmm_agg_round_survivors(s->machines[i].m, s->survivors, &s->survivors_n);
+            s->wanted = PLMM__JOB_PUBLISH;
+            break;
+        case PLMM_AGG_DO_ABORT:
+            aborted(s, a);
+            break;
+        }
+    }
+}
+
+/* Notes how long the phase took that has just ended. */
+static void note_phase(plmm__serve *s)
+{
+    plmm_agg_status st;
+    plmm_agg_round_status(s->machines[s->cur].m, &st);
+    if (st.phase == s->phase) {
+        return;
+    }
+    uint64_t now = plmm_clock_ms(), took = now - s->phase_since;
+    if (s->phase < PLMM_AGG_PHASES) {
+        s->step_ms[s->phase] = took > UINT32_MAX ? UINT32_MAX : (uint32_t)took;
+    }
+    plmm_log(PLMM_LOG_INFO, "round.phase",
+             "round=%llu phase=%s checked_in=%u roster=%u k=%u t=%u shared=%u trained=%u "
+             "agreed=%u revealed=%u",
+             (unsigned long long)st.round, plmm_agg_phase_str(st.phase), st.checked_in, st.roster,
+             st.k, st.t, st.shared, st.trained, st.agreed, st.revealed);
+    s->phase = st.phase;
+    s->phase_since = now;
+}
+
+plmm_status plmm__round_step(plmm__serve *s, uint32_t i, const plmm_agg_event *ev, plmm_error *err)
+{
+    plmm_agg_actions acts;
+    plmm_status rc = plmm_agg_round_step(s->machines[i].m, ev, &acts, err);
+    if (rc == PLMM_OK || rc == PLMM_ERR_STALE || rc == PLMM_ERR_PEER) {
+        obey(s, i, &acts);
+        if (i == s->cur) {
+            note_phase(s);
+        }
+    }
+    return rc;
+}
+
+/* Commits, and tells the machine of whom the last record is. */
+static void commit(plmm__serve *s)
+{
+    plmm_error err = {0};
+    plmm_status rc = plmm_node_end(s->c->store, PLMM_OK, &err);
+    s->dirty = false;
+    if (rc == PLMM_OK) {
+        plmm_agg_event ev = {
+            .type = PLMM_AGG_EV_PERSISTED, .now_ms = plmm_clock_ms(), .seq = s->seq};
+        rc = plmm__round_step(s, s->cur, &ev, &err);
+    }
+    if (rc != PLMM_OK && rc != PLMM_ERR_STALE) {
+        plmm__serve_fail(s, rc, &err);
+    }
+}
+
+void plmm__round_flush(plmm__serve *s)
+{
+    while (s->dirty && s->fatal == PLMM_OK) {
+        commit(s);
+    }
+    if (s->ending && s->fatal == PLMM_OK) {
+        s->ending = false;
+        end_round(s, PLMM_NODE_ABORTED, s->ending_reason, 0, s->abort_text);
+    }
+    if (s->wanted != PLMM__JOB_NONE && s->fatal == PLMM_OK) {
+        plmm__worker_give(s, s->wanted);
+        s->wanted = PLMM__JOB_NONE;
+    }
+}
+
+void plmm__round_tick(plmm__serve *s)
+{
+    plmm_error err = {0};
+    plmm_agg_event ev = {.type = PLMM_AGG_EV_TICK, .now_ms = plmm_clock_ms()};
+    const plmm_agg_round *m = s->machines[s->cur].m;
+    if (m == NULL || s->frozen || plmm_agg_round_deadline(m) > ev.now_ms) {
+        return;
+    }
+    plmm_status rc = plmm__round_step(s, s->cur, &ev, &err);
+    if (rc != PLMM_OK && rc != PLMM_ERR_STALE) {
+        plmm__serve_fail(s, rc, &err);
+    }
+}
+
+/* ---- after the worker ---- */
+
+static void unmasked(plmm__serve *s, plmm_error *err)
+{
+    plmm_agg_event ev = {
+        .type = PLMM_AGG_EV_UNMASKED, .now_ms = plmm_clock_ms(), .unmasked = s->worker.unmasked};
+    s->frozen = false;
+    plmm_status rc = plmm__round_step(s, s->cur, &ev, err);
+    if (rc != PLMM_OK && rc != PLMM_ERR_STALE) {
+        plmm__serve_fail(s, rc, err);
+    }
+    plmm__request_retry(s);
+}
+
+static void published(plmm__serve *s, plmm_error *err)
+{
+    const plmm_manifest *m = &s->worker.manifest;
+    plmm_agg_event ev = {.type = PLMM_AGG_EV_PUBLISHED, .now_ms = plmm_clock_ms()};
+    plmm_node_version v = {.version = m->version,
+                           .round = m->round,
+                           .survivors = m->survivors,
+                           .time_ms = plmm_clock_wall_ms()};
+    for (uint32_t i = 0; i < m->files_n; i++) {
+        v.bytes += m->files[i].size;
+    }
+    plmm_manifest_hash(&ev.model, m);
+    v.manifest = ev.model;
+    plmm_status rc = plmm__round_step(s, s->cur, &ev, err);
+    while (s->dirty && s->fatal == PLMM_OK) {
+        commit(s);
+    }
+    rc = rc == PLMM_OK ? plmm_node_version_put(s->c->store, &v, err) : rc;
+    if (rc != PLMM_OK) {
+        plmm__serve_fail(s, rc, err);
+        return;
+    }
+    end_round(s, PLMM_NODE_PUBLISHED, PLMM_ABORT_NONE, m->version, "");
+    plmm_log(PLMM_LOG_INFO, "round.done",
+             "round=%llu version=%llu survivors=%u bytes_up=%llu bytes_down=%llu",
+             (unsigned long long)m->round, (unsigned long long)m->version, m->survivors,
+             (unsigned long long)s->bytes_up, (unsigned long long)s->bytes_down);
+    s->failures = 0;
+    s->result->rounds++;
+    s->next_round_ms = plmm_clock_ms() + s->c->pause_ms;
+}
+
+/* The version could not be made: the round ends without one. */
+static void not_published(plmm__serve *s)
+{
+    plmm_error err = {0};
+    plmm_agg_event ev = {.type = PLMM_AGG_EV_CANCEL, .now_ms = plmm_clock_ms()};
+    plmm_log(PLMM_LOG_ERROR, "round.publish", "why=\"%s\"", s->worker.err.msg);
+    plmm_status rc = plmm__round_step(s, s->cur, &ev, &err);
+    if (rc != PLMM_OK) {
+        plmm__serve_fail(s, rc, &err);
+    }
+}
+
+void plmm__round_job_done(plmm__serve *s)
+{
+    plmm_error err = {0};
+    plmm__job job = plmm__worker_take(s);
+    if (job == PLMM__JOB_NONE) {
+        return;
+    }
+    if (job == PLMM__JOB_UNMASK && s->worker.rc == PLMM_OK) {
+        unmasked(s, &err);
+    } else if (job == PLMM__JOB_UNMASK) {
+        plmm__serve_fail(s, s->worker.rc, &s->worker.err);
+    } else if (s->worker.rc == PLMM_OK) {
+        published(s, &err);
+    } else {
+        not_published(s);
+    }
+}
+
+/* ---- after a crash ---- */
+
+static plmm_status replay_input(plmm__serve *s, const plmm_agg_action *a, plmm_error *err)
+{
+    uint8_t *payload = NULL;
+    size_t len = 0;
+    PLMM_TRY(plmm_node_payload(s->c->store, a->device, &payload, &len, err));
+    plmm_status rc = plmm_agg_round_add(s->machines[s->cur].m, s->sum, payload, len, err);
+    plmm_free(payload);
+    return rc;
+}
+
+static plmm_status replay_record(void *ctx, uint64_t seq, const uint8_t *record, size_t len,
+                                 plmm_error *err)
+{
+    plmm__serve *s = ctx;
+    plmm_agg_actions acts;
+    s->seq = seq;
+    PLMM_TRY(plmm_agg_round_replay(s->machines[s->cur].m, record, len, &acts, err));
+    for (uint32_t j = 0; j < acts.n; j++) {
+        if (acts.v[j].type == PLMM_AGG_DO_ADD_INPUT) {
+            PLMM_TRY(replay_input(s, &acts.v[j], err));
+        }
+    }
+    return PLMM_OK;
+}
+
+/* The journal may hold the round's end already, and the store not know it. */
+static plmm_status end_if_over(plmm__serve *s, plmm_error *err)
+{
+    plmm_agg_status st;
+    plmm_manifest newest;
+    plmm_agg_round_status(s->machines[s->cur].m, &st);
+    if (!s->running || s->ending) {
+        return PLMM_OK;
+    }
+    if (st.phase == PLMM_AGG_DONE) {
+        PLMM_TRY(s->c->hooks.find(s->c->hooks.ctx, NULL, &newest, err));
+        plmm_agg_round_survivors(s->machines[s->cur].m, s->survivors, &s->survivors_n);
+        end_round(s, PLMM_NODE_PUBLISHED, PLMM_ABORT_NONE, newest.version, "");
+        s->result->rounds++;
+        s->next_round_ms = plmm_clock_ms();
+    } else if (st.phase == PLMM_AGG_ABORTED) {
+        end_round(s, PLMM_NODE_ABORTED, PLMM_ABORT_LOCAL, 0, "it was aborted before a restart");
+        s->next_round_ms = plmm_clock_ms();
+    }
+    return PLMM_OK;
+}
+
+static plmm_status rebuild(plmm__serve *s, uint64_t round, uint32_t attempt, const uint8_t *saved,
+                           size_t len, plmm_error *err)
+{
+    plmm_agg_config config = s->c->round;
+    plmm_status rc = config_decode(&config, round, attempt, saved, len, err);
+    rc = rc == PLMM_OK ? install_machine(s, &config, err) : rc;
+    plmm_wipe(&config.key, sizeof config.key);
+    return rc;
+}
+
+plmm_status plmm__round_resume(plmm__serve *s, plmm_error *err)
+{
+    uint64_t round = 0;
+    uint32_t attempt = 0;
+    uint8_t *saved = NULL;
+    size_t len = 0;
+    plmm_status rc = plmm_node_round_running(s->c->store, &round, &attempt, &saved, &len, err);
+    if (rc != PLMM_OK) {
+        s->next_round_ms = plmm_clock_ms();
+        return rc == PLMM_ERR_NOTFOUND ? PLMM_OK : rc;
+    }
+    rc = rebuild(s, round, attempt, saved, len, err);
+    plmm_free(saved);
+    PLMM_TRY(rc);
+    s->running = true;
+    s->begun_ms = plmm_clock_wall_ms();
+    PLMM_TRY(plmm_node_journal_each(s->c->store, replay_record, s, err));
+    plmm_log(PLMM_LOG_INFO, "round.resume", "round=%llu attempt=%u seq=%llu",
+             (unsigned long long)round, attempt, (unsigned long long)s->seq);
+    plmm_agg_event ev = {.type = s->seq == 0 ? PLMM_AGG_EV_START : PLMM_AGG_EV_RESUME,
+                         .now_ms = plmm_clock_ms()};
+    if (s->seq == 0) {
+        PLMM_TRY(plmm_seed_system(&ev.seed, err)); /* it crashed before its first record */
+    }
+    PLMM_TRY(plmm__round_step(s, s->cur, &ev, err));
+    return end_if_over(s, err);
+}

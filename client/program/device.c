@@ -1,0 +1,298 @@
+#include "device.h"
+
+#include "plmm/alloc.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const char *const rules[] = {"scores", "random", "fifo", NULL};
+
+static const plmm_config_key keys[] = {
+    PLMM_CONFIG_TEXT(device_config, base, "base", "",
+                     "base model: a Hugging Face directory or a llama2.c file"),
+    PLMM_CONFIG_U32(device_config, bins, "buffer.bins", "128", 1, PLMM_BUFFER_BINS_MAX,
+                    "dialogues that are kept"),
+    PLMM_CONFIG_ENUM(device_config, rule, "buffer.rule", "scores", rules,
+                     "who decides what is kept: the three scores, chance, or age"),
+    PLMM_CONFIG_TEXT(device_config, lexicons, "buffer.lexicons", "",
+                     "folder of word lists, one *.txt a domain"),
+    PLMM_CONFIG_U32(device_config, seq_max, "buffer.seq_max", "256", 8, 8192,
+                    "tokens of a dialogue that are read"),
+    PLMM_CONFIG_U32(device_config, personal_rank, "personal.rank", "4", 1, PLMM_RANK_MAX,
+                    "rank of the personal adapter"),
+    PLMM_CONFIG_REAL(device_config, personal_alpha, "personal.alpha", "8", 0.001, 100000,
+                     "its scale is alpha / rank"),
+    PLMM_CONFIG_TEXTS(device_config, personal_targets, "personal.targets",
+                      "q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj",
+                      "matrices that it adapts"),
+    PLMM_CONFIG_U32(device_config, epochs, "train.epochs", "3", 1, 10000,
+                    "passes of train over the buffer"),
+    PLMM_CONFIG_U32(device_config, batch_tokens, "train.batch_tokens", "512", 1, 1048576,
+                    "tokens of one step of train"),
+    PLMM_CONFIG_REAL(device_config, learning_rate, "train.learning_rate", "0.001", 1e-9, 10,
+                     "peak learning rate of train"),
+    PLMM_CONFIG_U32(device_config, n_min, "policy.n_min", "10", 3, PLMM_DEVICES_MAX,
+                    "refuse a round that may sum fewer devices"),
+    PLMM_CONFIG_REAL(device_config, gamma, "policy.gamma", "0.1", 0, 0.499999,
+                     "refuse a round that expects fewer corrupt devices, as a share"),
+    PLMM_CONFIG_U32(device_config, sigma, "policy.sigma", "40", 1, 80,
+                    "refuse fewer bits of privacy"),
+    PLMM_CONFIG_U32(device_config, eta, "policy.eta", "20", 1, 60, "refuse fewer bits of success"),
+    PLMM_CONFIG_REAL(device_config, survivors, "policy.survivors", "0.5", 0, 1,
+                     "refuse a sum over a smaller share of the roster"),
+    PLMM_CONFIG_U32(device_config, weight_max, "policy.weight_max", "65536", 1, 65536,
+                    "refuse a larger weight for one device"),
+    PLMM_CONFIG_REAL(device_config, clip_max, "policy.clip_max", "100", 1e-6, 1e6,
+                     "refuse a looser bound on an update"),
+    PLMM_CONFIG_U32(device_config, steps_max, "policy.steps_max", "100000", 1, 1000000,
+                    "refuse to train longer"),
+    PLMM_CONFIG_U32(device_config, resend_ms, "join.resend_ms", "5000", 10, 3600000,
+                    "send again what was not answered after so long"),
+    PLMM_CONFIG_U32(device_config, silence_ms, "join.silence_ms", "300000", 20, 86400000,
+                    "leave a round when nothing was heard for so long"),
+    PLMM_CONFIG_U32(device_config, patience_ms, "join.patience_ms", "600000", 100, 86400000,
+                    "end join when no round began for so long"),
+    PLMM_CONFIG_U32(device_config, max_new, "chat.max_new", "128", 1, 4096, "tokens of an answer"),
+    PLMM_CONFIG_REAL(device_config, temperature, "chat.temperature", "0", 0, 10,
+                     "0 always gives the most probable word"),
+    PLMM_CONFIG_U32(device_config, top_k, "chat.top_k", "0", 0, 1000000,
+                    "choose among so many words; 0: all"),
+    PLMM_CONFIG_REAL(device_config, top_p, "chat.top_p", "1", 0.01, 1,
+                     "choose among words of this much probability"),
+};
+const plmm_config_table device_table = {"configuration of a device (device.json)", keys,
+                                        sizeof keys / sizeof keys[0]};
+
+plmm_status device_path(const device *d, const char *name, char out[PLMM_PATH_MAX], plmm_error *err)
+{
+    return plmm_path_join(out, PLMM_PATH_MAX, d->dir, name, err);
+}
+
+void device_hex(char *out, const uint8_t *bytes, size_t len)
+{
+    static const char digits[] = "0123456789abcdef";
+    for (size_t i = 0; i < len; i++) {
+        out[2 * i] = digits[bytes[i] >> 4];
+        out[2 * i + 1] = digits[bytes[i] & 15];
+    }
+    out[2 * len] = '\0';
+}
+
+static int digit(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+plmm_status device_unhex(uint8_t *out, size_t len, const char *text, const char *what,
+                         plmm_error *err)
+{
+    bool good = strlen(text) == 2 * len;
+    for (size_t i = 0; i < len && good; i++) {
+        int high = digit(text[2 * i]), low = digit(text[2 * i + 1]);
+        good = high >= 0 && low >= 0;
+        out[i] = (uint8_t)(good ? high * 16 + low : 0);
+    }
+    return good ? PLMM_OK
+                : plmm_fail(err, PLMM_ERR_FORMAT, "%s is not %zu lower-case hexadecimal digits",
+                            what, 2 * len);
+}
+
+plmm_status device_draw(uint64_t *out, plmm_error *err)
+{
+    plmm_seed seed;
+    PLMM_TRY(plmm_seed_system(&seed, err));
+    memcpy(out, seed.b, sizeof *out);
+    plmm_wipe(&seed, sizeof seed);
+    return PLMM_OK;
+}
+
+plmm_status device_key_make(const device *d, plmm_sign_pk *pk, plmm_error *err)
+{
+    char path[PLMM_PATH_MAX], text[66];
+    plmm_seed seed;
+    plmm_sign_sk sk;
+    PLMM_TRY(device_path(d, "device.key", path, err));
+    if (plmm_path_exists(path)) {
+        return plmm_fail(err, PLMM_ERR_STATE, "%s is there already", path);
+    }
+    PLMM_TRY(plmm_seed_system(&seed, err));
+    plmm_sign_keypair(pk, &sk, &seed);
+    device_hex(text, seed.b, sizeof seed.b);
+    text[64] = '\n';
+    plmm_status rc = plmm_file_write(path, text, 65, PLMM_MODE_SECRET, err);
+    plmm_wipe(&seed, sizeof seed);
+    plmm_wipe(&sk, sizeof sk);
+    plmm_wipe(text, sizeof text);
+    return rc;
+}
+
+plmm_status device_key_read(const device *d, plmm_sign_pk *pk, plmm_sign_sk *sk, plmm_error *err)
+{
+    char path[PLMM_PATH_MAX];
+    uint8_t *data = NULL;
+    size_t len = 0;
+    plmm_seed seed;
+    PLMM_TRY(device_path(d, "device.key", path, err));
+    PLMM_TRY(plmm_file_check_secret(path, err));
+    PLMM_TRY(plmm_file_read(path, 256, &data, &len, err));
+    data[strcspn((char *)data, "\r\n")] = '\0';
+    plmm_status rc = device_unhex(seed.b, sizeof seed.b, (char *)data, path, err);
+    if (rc == PLMM_OK) {
+        plmm_sign_keypair(pk, sk, &seed);
+    }
+    plmm_wipe(data, len);
+    plmm_free(data);
+    plmm_wipe(&seed, sizeof seed);
+    return rc;
+}
+
+static plmm_status read_config(device *d, const plmm_cli_args *a, plmm_error *err)
+{
+    char path[PLMM_PATH_MAX];
+    uint8_t *text = NULL;
+    size_t len = 0;
+    PLMM_TRY(device_path(d, "device.json", path, err));
+    if (!plmm_path_exists(path)) {
+        return plmm_fail(err, PLMM_ERR_NOTFOUND,
+                         "%s is no device's state: it has no device.json; make one with "
+                         "plmm-client init",
+                         d->dir);
+    }
+    PLMM_TRY(plmm_file_read(path, 1 << 20, &text, &len, err));
+    plmm_config_defaults(&device_table, &d->config);
+    plmm_status rc = plmm_config_parse(&device_table, (char *)text, len, path, &d->config, err);
+    plmm_free(text);
+    for (size_t i = 0; rc == PLMM_OK && plmm_cli_item(a, "set", i) != NULL; i++) {
+        rc = plmm_config_set(&device_table, plmm_cli_item(a, "set", i), &d->config, err);
+    }
+    return rc;
+}
+
+plmm_status device_open(device *d, const char *dir, const plmm_cli_args *a, plmm_error *err)
+{
+    char path[PLMM_PATH_MAX];
+    *d = (device){.dir = dir};
+    PLMM_TRY(plmm_crypto_init(err));
+    PLMM_TRY(read_config(d, a, err));
+    PLMM_TRY(device_path(d, "device.db", path, err));
+    return plmm_store_open(path, &d->store, err);
+}
+
+void device_close(device *d)
+{
+    plmm_tokenizer_free(d->tokenizer);
+    plmm_model_free(d->model);
+    plmm_lexicons_free(d->lexicons);
+    plmm_store_close(d->store);
+    *d = (device){.dir = d->dir};
+}
+
+plmm_status device_model(device *d, plmm_error *err)
+{
+    PLMM_TRY(plmm_checkpoint_load(d->config.base, &d->model, &d->tokenizer, err));
+    if (d->tokenizer == NULL) {
+        return plmm_fail(err, PLMM_ERR_NOTFOUND, "%s has no tokenizer beside it", d->config.base);
+    }
+    const plmm_model_config *cfg = plmm_model_cfg(d->model);
+    plmm_chat_init(&d->chat, d->tokenizer, cfg->bos, cfg->eos);
+    plmm_expert_base(&d->base, d->model);
+    return PLMM_OK;
+}
+
+plmm_status device_lexicons(device *d, plmm_error *err)
+{
+    PLMM_TRY(plmm_lexicons_new(&d->lexicons, err));
+    if (d->config.lexicons[0] == '\0') {
+        return PLMM_OK;
+    }
+    return plmm_lexicons_load(d->lexicons, d->config.lexicons, err);
+}
+
+plmm_status device_buffer(device *d, plmm_buffer **b, plmm_error *err)
+{
+    plmm_buffer_params p = plmm_buffer_params_default(plmm_model_cfg(d->model)->dim);
+    p.bins = d->config.bins;
+    p.rule = (plmm_select_rule)d->config.rule;
+    PLMM_TRY(device_draw(&p.seed, err));
+    return plmm_store_load_buffer(d->store, &p, d->lexicons, b, err);
+}
+
+plmm_status device_expert(const device *d, const char *name, plmm_store_expert *x, plmm_error *err)
+{
+    char names[16][PLMM_EXPERT_MAX + 1];
+    size_t n = 0;
+    if (name != NULL) {
+        return plmm_store_expert_get(d->store, name, x, err);
+    }
+    PLMM_TRY(plmm_store_experts(d->store, names, 16, &n, err));
+    if (n == 0) {
+        return plmm_fail(err, PLMM_ERR_NOTFOUND,
+                         "%s follows no expert; plmm-client enroll %s BUNDLE adds one", d->dir,
+                         d->dir);
+    }
+    if (n > 1) {
+        return plmm_fail(err, PLMM_ERR_CONFIG, "%s follows %zu experts; say which with --expert",
+                         d->dir, n);
+    }
+    return plmm_store_expert_get(d->store, names[0], x, err);
+}
+
+plmm_status device_expert_folder(const device *d, const plmm_store_expert *x, plmm_expert *folder,
+                                 plmm_error *err)
+{
+    char experts[PLMM_PATH_MAX], root[PLMM_PATH_MAX];
+    PLMM_TRY(device_path(d, "experts", experts, err));
+    PLMM_TRY(plmm_path_join(root, sizeof root, experts, x->anchor.expert, err));
+    PLMM_TRY(plmm_dir_make(experts, PLMM_MODE_DIR, err));
+    return plmm_expert_open(folder, root, &x->anchor, err);
+}
+
+plmm_status device_personal(const device *d, plmm_adapter **out, plmm_error *err)
+{
+    char path[PLMM_PATH_MAX];
+    *out = NULL;
+    PLMM_TRY(device_path(d, "personal", path, err));
+    return plmm_path_is_dir(path) ? plmm_peft_load(path, plmm_model_cfg(d->model), out, err)
+                                  : PLMM_OK;
+}
+
+typedef struct collector {
+    device *d;
+    plmm_examples *x;
+    plmm_sample sample;
+} collector;
+
+static plmm_status collect(void *ctx, const plmm_store_dialogue *s, plmm_error *err)
+{
+    collector *c = ctx;
+    return plmm_examples_add(c->x, &c->d->chat, s->prompt, s->response, c->d->config.seq_max,
+                             &c->sample, err);
+}
+
+plmm_status device_examples(device *d, plmm_examples *x, plmm_error *err)
+{
+    collector c = {.d = d, .x = x};
+    plmm_examples_clear(x);
+    plmm_status rc = plmm_store_each(d->store, collect, &c, err);
+    plmm_sample_free(&c.sample);
+    if (rc == PLMM_OK && x->n == 0) {
+        rc = plmm_fail(err, PLMM_ERR_STATE,
+                       "the buffer of %s is empty; plmm-client ingest %s FILE fills it", d->dir,
+                       d->dir);
+    }
+    return rc;
+}
+
+plmm_status device_targets(const char *name, uint32_t *bits, plmm_error *err)
+{
+    for (unsigned t = 0; t < PLMM_TARGETS; t++) {
+        if (strcmp(plmm_target_name(t), name) == 0) {
+            *bits |= 1u << t;
+            return PLMM_OK;
+        }
+    }
+    return plmm_fail(err, PLMM_ERR_CONFIG,
+                     "%.20s is no matrix to adapt, must be of q_proj, k_proj, v_proj, o_proj, "
+                     "gate_proj, up_proj, down_proj",
+                     name);
+}

@@ -1,0 +1,679 @@
+#include "plmm/join.h"
+
+#include "link.h"
+
+#include "plmm/address.h"
+#include "plmm/alloc.h"
+#include "plmm/clock.h"
+#include "plmm/log.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+enum {
+    WAIT_MAX_MS = 500,   /* so that a stop is seen */
+    EMPTY_PAUSE_MS = 50, /* after an empty answer that came at once */
+    LOST_PAUSE_MS = 100,
+    ANSWER_MS = 10000, /* a request with frames is answered at once: longer, and it is lost */
+    HELD_MS = 60000,   /* an empty one is held for a while */
+    FETCH_TRIES = 5
+};
+
+static volatile sig_atomic_t stop_wanted;
+
+void plmm_join_stop(void)
+{
+    stop_wanted = 1;
+}
+
+/* Octets that wait to be sent, frame after frame. */
+typedef struct outbox {
+    uint8_t *v;
+    size_t len, cap;
+} outbox;
+
+typedef struct join {
+    const plmm_join_config *c;
+    plmm_join_result *result;
+    plmm_policy policy;
+    plmm_store_expert me;
+    plmm__link *link;
+    plmm_client_round *m;
+    outbox out;
+    uint8_t *vector; /* the masked one, as stored */
+    size_t vector_len;
+    bool train, mask; /* wanted by the machine, by these: */
+    plmm_round_params params;
+    size_t payload_len;
+    float *delta;
+    char why[200]; /* training failed, if it did */
+    bool over;
+    plmm_abort reason; /* how it ended: NONE is completed */
+    plmm_hash target;  /* version to fetch then */
+    uint64_t asked_ms;
+    bool asked_frames;  /* the request under way carries some */
+    uint64_t joined_ms; /* when a round was last joined, or the run began */
+    plmm_client_state state;
+    plmm_status fatal;
+    plmm_error err;
+} join;
+
+static void fail(join *j, plmm_status rc, const plmm_error *err)
+{
+    if (j->fatal == PLMM_OK) {
+        j->fatal = rc;
+        j->err = *err;
+    }
+}
+
+static plmm_status put(outbox *o, const uint8_t *bytes, size_t len, plmm_error *err)
+{
+    if (o->cap - o->len < len) {
+        size_t cap = 2 * o->cap > o->len + len ? 2 * o->cap : o->len + len;
+        uint8_t *v = plmm_grow(o->v, o->cap, cap, 1);
+        if (v == NULL) {
+            return plmm_fail(err, PLMM_ERR_NOMEM, "out of memory for a message of %zu bytes", len);
+        }
+        o->v = v;
+        o->cap = cap;
+    }
+    if (len > 0) {
+        memcpy(o->v + o->len, bytes, len);
+    }
+    o->len += len;
+    return PLMM_OK;
+}
+
+/* ---- obeying the machine ---- */
+
+static void forget_vector(join *j)
+{
+    plmm_free(j->vector);
+    j->vector = NULL;
+    j->vector_len = 0;
+}
+
+static plmm_status append(join *j, const plmm_client_action *a, plmm_error *err)
+{
+    if (a->type == PLMM_CLIENT_DO_PERSIST) {
+        return plmm_store_round_append(j->c->store, j->c->expert, a->seq, a->bytes, a->len, err);
+    }
+    PLMM_ASSERT(j->vector != NULL && j->vector_len == a->payload_len);
+    return plmm_store_round_upload(j->c->store, j->c->expert, a->seq, a->bytes, a->len, j->vector,
+                                   j->vector_len, err);
+}
+
+static void end(join *j, const plmm_client_action *a)
+{
+    bool done = a->type == PLMM_CLIENT_DO_FINISH;
+    plmm_error err = {0};
+    plmm_store_outcome outcome = {.round = a->round,
+                                  .attempt = a->attempt,
+                                  .reason = done ? 0 : (uint32_t)a->reason,
+                                  .survivors = a->survivors,
+                                  .time = plmm_clock_wall_ms(),
+                                  .text = done ? NULL : a->text};
+    plmm_status rc = plmm_store_round_end(j->c->store, j->c->expert, &outcome, &err);
+    if (rc != PLMM_OK) {
+        fail(j, rc, &err);
+    }
+    j->over = true;
+    j->reason = done ? PLMM_ABORT_NONE : a->reason;
+    j->target = a->model;
+    j->result->rounds += done;
+    j->result->aborted += !done && a->round != 0;
+    if (!done) {
+        const char *text = a->text != NULL ? a->text : plmm_abort_str((uint32_t)a->reason);
+        bool local = a->reason == PLMM_ABORT_LOCAL && j->why[0] != '\0';
+        (void)snprintf(j->result->last, sizeof j->result->last, "%s", local ? j->why : text);
+    }
+    if (a->round != 0) {
+        j->me.last_round = a->round;
+        j->me.last_attempt = a->attempt;
+    }
+    plmm_log(done ? PLMM_LOG_INFO : PLMM_LOG_WARN, done ? "round.done" : "round.abort",
+             "device=%llu round=%llu attempt=%u%s%s%s",
+             (unsigned long long)j->me.certificate.device, (unsigned long long)a->round, a->attempt,
+             done ? "" : " why=\"", done ? "" : j->result->last, done ? "" : "\"");
+}
+
+/* Does what one step asks for; *seq = the last record written, 0 if none. */
+static void obey(join *j, const plmm_client_actions *acts, uint64_t *seq)
+{
+    plmm_error err = {0};
+    *seq = 0;
+    for (uint32_t i = 0; i < acts->n && j->fatal == PLMM_OK; i++) {
+        const plmm_client_action *a = &acts->v[i];
+        plmm_status rc = PLMM_OK;
+        switch (a->type) {
+        case PLMM_CLIENT_DO_SEND_UPLOAD:
+        case PLMM_CLIENT_DO_SEND:
+            rc = put(&j->out, a->bytes, a->len, &err);
+            if (rc == PLMM_OK && a->type == PLMM_CLIENT_DO_SEND_UPLOAD) {
+                PLMM_ASSERT(j->vector != NULL);
+                rc = put(&j->out, j->vector, j->vector_len, &err);
+            }
+            break;
+        case PLMM_CLIENT_DO_PERSIST:
+        case PLMM_CLIENT_DO_PERSIST_UPLOAD:
+            rc = append(j, a, &err);
+            *seq = a->seq;
+            break;
+        case PLMM_CLIENT_DO_TRAIN:
+            j->train = true;
+            j->params = *a->params;
+            break;
+        case PLMM_CLIENT_DO_MASK:
+            j->mask = true;
+            j->params = *a->params;
+            j->payload_len = a->payload_len;
+            break;
+        case PLMM_CLIENT_DO_FINISH:
+        case PLMM_CLIENT_DO_ABORT:
+            end(j, a);
+            break;
+        }
+        if (rc != PLMM_OK) {
+            fail(j, rc, &err);
+        }
+    }
+}
+
+static void note_state(join *j)
+{
+    plmm_client_state now = plmm_client_round_state(j->m);
+    uint64_t round;
+    uint32_t attempt;
+    if (now == j->state) {
+        return;
+    }
+    j->state = now;
+    plmm_client_round_name(j->m, &round, &attempt);
+    if (round != 0) {
+        j->joined_ms = plmm_clock_ms();
+    }
+    plmm_log(PLMM_LOG_INFO, "round.state", "device=%llu round=%llu attempt=%u state=\"%s\"",
+             (unsigned long long)j->me.certificate.device, (unsigned long long)round, attempt,
+             plmm_client_state_str(now));
+}
+
+/* Steps the machine, obeys, and goes on until nothing is to be persisted any more. */
+static void step(join *j, plmm_client_event ev)
+{
+    uint64_t seq = 0;
+    do {
+        plmm_client_actions acts;
+        plmm_error err = {0};
+        ev.now_ms = plmm_clock_ms();
+        plmm_status rc = plmm_client_round_step(j->m, &ev, &acts, &err);
+        if (rc == PLMM_ERR_NOMEM || rc == PLMM_ERR_STATE) {
+            fail(j, rc, &err);
+            return;
+        }
+        if (rc != PLMM_OK) {
+            if (rc != PLMM_ERR_STALE) {
+                plmm_log(PLMM_LOG_WARN, "frame.refused", "device=%llu why=\"%s\"",
+                         (unsigned long long)j->me.certificate.device, err.msg);
+            }
+            return;
+        }
+        obey(j, &acts, &seq);
+        note_state(j);
+        ev = (plmm_client_event){.type = PLMM_CLIENT_EV_PERSISTED, .seq = seq};
+    } while (seq != 0 && j->fatal == PLMM_OK && !j->over);
+}
+
+/* ---- work ---- */
+
+static void do_train(join *j)
+{
+    plmm_error err = {0};
+    plmm_client_event ev = {.type = PLMM_CLIENT_EV_TRAINED};
+    j->train = false;
+    plmm_free(j->delta);
+    j->delta = plmm_alloc(j->params.length, sizeof *j->delta);
+    plmm_status rc = j->delta != NULL ? j->c->hooks.train(j->c->hooks.ctx, &j->params, j->delta,
+                                                          &ev.weight, &err)
+                                      : plmm_fail(&err, PLMM_ERR_NOMEM, "out of memory");
+    if (rc != PLMM_OK) {
+        (void)snprintf(j->why, sizeof j->why, "training failed: %s", err.msg);
+        ev.type = PLMM_CLIENT_EV_FAILED;
+    }
+    step(j, ev);
+}
+
+static void forget_delta(join *j)
+{
+    if (j->delta != NULL) {
+        plmm_wipe(j->delta, j->params.length * sizeof *j->delta);
+        plmm_free(j->delta);
+        j->delta = NULL;
+    }
+}
+
+static void do_mask(join *j)
+{
+    plmm_error err = {0};
+    plmm_client_event ev = {.type = PLMM_CLIENT_EV_MASKED};
+    uint32_t *lanes = plmm_alloc((size_t)j->params.length + 1, sizeof *lanes);
+    j->mask = false;
+    forget_vector(j);
+    j->vector = plmm_alloc(j->payload_len, 1);
+    plmm_status rc = plmm_fail(&err, PLMM_ERR_NOMEM, "out of memory");
+    if (lanes != NULL && j->vector != NULL && j->delta != NULL) {
+        j->vector_len = j->payload_len;
+        rc = plmm_client_round_mask(j->m, j->vector, &ev.digest, lanes, j->delta, j->params.length,
+                                    &err);
+    }
+    forget_delta(j);
+    plmm_free(lanes);
+    if (rc != PLMM_OK) {
+        (void)snprintf(j->why, sizeof j->why, "masking failed: %s", err.msg);
+        ev.type = PLMM_CLIENT_EV_FAILED;
+    }
+    step(j, ev);
+}
+
+/* ---- one round ---- */
+
+/* Feeds the frames of a reply to the machine. */
+static void take_reply(join *j)
+{
+    const uint8_t *bytes;
+    size_t len, size = 0;
+    plmm__link_reply(j->link, &bytes, &len);
+    for (size_t at = 0; at < len && j->fatal == PLMM_OK && !j->over; at += size) {
+        plmm_error err = {0};
+        if (len - at < PLMM_FRAME_PREFIX || plmm_frame_size(&size, bytes + at, &err) != PLMM_OK ||
+            size > len - at) {
+            plmm_log(PLMM_LOG_WARN, "reply.refused", "why=\"it is no sequence of frames\"");
+            return;
+        }
+        step(j,
+             (plmm_client_event){.type = PLMM_CLIENT_EV_FRAME, .bytes = bytes + at, .len = size});
+    }
+    if (len == 0 && plmm_clock_ms() - j->asked_ms < EMPTY_PAUSE_MS) {
+        plmm_clock_sleep_ms(EMPTY_PAUSE_MS); /* nobody there knows us yet */
+    }
+}
+
+/* Sends what waits, or asks for news. A request that carries frames is not given up for another. */
+static void ask(join *j)
+{
+    plmm_error err = {0};
+    if (plmm__link_asked(j->link) && (j->asked_frames || j->out.len == 0)) {
+        return;
+    }
+    plmm_status rc = plmm__link_ask(j->link, j->out.v, j->out.len, NULL, 0, &err);
+    j->asked_frames = j->out.len > 0;
+    j->asked_ms = plmm_clock_ms();
+    j->out.len = 0;
+    if (rc != PLMM_OK) {
+        fail(j, rc, &err);
+    }
+}
+
+static uint64_t wait_ms(const join *j)
+{
+    uint64_t now = plmm_clock_ms();
+    uint64_t deadline = plmm_client_round_deadline(j->m);
+    uint64_t wait = deadline > now ? deadline - now : 0;
+    return wait < WAIT_MAX_MS ? wait : WAIT_MAX_MS;
+}
+
+static void lost(join *j)
+{
+    plmm__link_give_up(j->link);
+    j->asked_frames = false;
+    plmm_clock_sleep_ms(LOST_PAUSE_MS);
+}
+
+static void one_turn(join *j)
+{
+    if (j->train) {
+        do_train(j);
+        return;
+    }
+    if (j->mask) {
+        do_mask(j);
+        return;
+    }
+    ask(j);
+    uint64_t limit = j->asked_frames ? ANSWER_MS : HELD_MS;
+    switch (plmm__link_wait(j->link, wait_ms(j))) {
+    case LINK_REPLY:
+        j->asked_frames = false;
+        take_reply(j);
+        break;
+    case LINK_NEW:
+        step(j, (plmm_client_event){.type = PLMM_CLIENT_EV_LINK});
+        break;
+    case LINK_LOST:
+        lost(j);
+        break;
+    case LINK_TIMEOUT:
+        if (plmm_clock_ms() - j->asked_ms > limit) {
+            lost(j);
+        }
+        break;
+    }
+    if (!j->over && j->fatal == PLMM_OK && plmm_client_round_deadline(j->m) <= plmm_clock_ms()) {
+        step(j, (plmm_client_event){.type = PLMM_CLIENT_EV_TICK});
+    }
+}
+
+typedef struct replay {
+    join *j;
+    uint64_t n;
+} replay;
+
+static plmm_status replay_record(void *ctx, uint64_t seq, const uint8_t *record, size_t len,
+                                 plmm_error *err)
+{
+    replay *r = ctx;
+    (void)seq;
+    r->n++;
+    return plmm_client_round_replay(r->j->m, record, len, err);
+}
+
+/* A journal that cannot be replayed: the round is lost, its secrets go. */
+static plmm_status drop_journal(join *j, const plmm_error *why)
+{
+    plmm_store_outcome none = {.reason = PLMM_ABORT_LOST, .text = why->msg};
+    plmm_log(PLMM_LOG_WARN, "journal.lost", "why=\"%s\"", why->msg);
+    plmm_client_round_free(j->m);
+    j->m = NULL;
+    return plmm_store_round_end(j->c->store, j->c->expert, &none, &j->err);
+}
+
+static plmm_status make_machine(join *j, plmm_error *err)
+{
+    plmm_client_config config = {.policy = j->policy,
+                                 .certificate = j->me.certificate,
+                                 .key = j->c->key,
+                                 .model = j->me.manifest,
+                                 .last_round = j->me.last_round,
+                                 .last_attempt = j->me.last_attempt,
+                                 .resend_ms = j->c->resend_ms,
+                                 .silence_ms = j->c->silence_ms};
+    plmm_status rc = plmm_client_round_new(&j->m, &config, err);
+    plmm_wipe(&config.key, sizeof config.key);
+    return rc;
+}
+
+/* A machine that goes on where the journal ends, or a new one. */
+static plmm_status start_machine(join *j, plmm_error *err)
+{
+    replay r = {.j = j};
+    plmm_error why = {0};
+    PLMM_TRY(make_machine(j, err));
+    j->over = j->train = j->mask = j->asked_frames = false;
+    j->out.len = 0;
+    j->why[0] = '\0';
+    j->state = PLMM_CLIENT_NEW;
+    forget_vector(j);
+    plmm_status rc = plmm_store_round_each(j->c->store, j->c->expert, replay_record, &r, &why);
+    if (rc != PLMM_OK) {
+        PLMM_TRY(drop_journal(j, &why));
+        PLMM_TRY(make_machine(j, err));
+        r.n = 0;
+    }
+    plmm_client_event ev = {.type = r.n == 0 ? PLMM_CLIENT_EV_START : PLMM_CLIENT_EV_RESUME};
+    if (r.n == 0) {
+        PLMM_TRY(plmm_seed_system(&ev.seed, err));
+    } else {
+        rc = plmm_store_round_vector(j->c->store, j->c->expert, &j->vector, &j->vector_len, err);
+        plmm_client_state state = plmm_client_round_state(j->m);
+        if (rc == PLMM_ERR_NOTFOUND && state >= PLMM_CLIENT_UPLOADED) {
+            step(j, (plmm_client_event){.type = PLMM_CLIENT_EV_UPLOAD_LOST});
+        } else if (rc != PLMM_OK && rc != PLMM_ERR_NOTFOUND) {
+            return rc;
+        }
+        plmm_log(PLMM_LOG_INFO, "round.resume", "device=%llu records=%llu",
+                 (unsigned long long)j->me.certificate.device, (unsigned long long)r.n);
+    }
+    step(j, ev);
+    plmm_wipe(&ev.seed, sizeof ev.seed);
+    return PLMM_OK;
+}
+
+static bool patient(const join *j)
+{
+    return plmm_clock_ms() - j->joined_ms < j->c->patience_ms;
+}
+
+static plmm_status one_round(join *j, plmm_error *err)
+{
+    plmm_status rc = start_machine(j, err);
+    while (rc == PLMM_OK && j->fatal == PLMM_OK && !j->over && stop_wanted == 0) {
+        if (j->state <= PLMM_CLIENT_CHECKED_IN && !patient(j)) {
+            rc = plmm_fail(err, PLMM_ERR_TIMEOUT, "%s at %s did not begin a round within %u s",
+                           j->c->expert, j->me.address, j->c->patience_ms / 1000);
+            break;
+        }
+        one_turn(j);
+    }
+    forget_delta(j);
+    plmm_client_round_free(j->m);
+    j->m = NULL;
+    if (rc == PLMM_OK && j->fatal != PLMM_OK) {
+        *err = j->err;
+        rc = j->fatal;
+    }
+    return rc;
+}
+
+/* ---- versions ---- */
+
+/* One request and its answer's first frame. PLMM_ERR_TIMEOUT when there was none. */
+static plmm_status exchange(join *j, const uint8_t *head, size_t len, const uint8_t **bytes,
+                            size_t *size, plmm_error *err)
+{
+    uint64_t until = plmm_clock_ms() + ANSWER_MS;
+    PLMM_TRY(plmm__link_ask(j->link, head, len, NULL, 0, err));
+    for (;;) {
+        uint64_t now = plmm_clock_ms();
+        plmm__link_news news = now < until ? plmm__link_wait(j->link, until - now) : LINK_TIMEOUT;
+        if (news == LINK_REPLY) {
+            plmm__link_reply(j->link, bytes, size);
+            if (*size >= PLMM_FRAME_PREFIX) {
+                return plmm_frame_size(size, *bytes, err);
+            }
+            return plmm_fail(err, PLMM_ERR_NOTFOUND,
+                             "%s at %s has no such version, or does not "
+                             "know this device",
+                             j->c->expert, j->me.address);
+        }
+        if (news != LINK_NEW) {
+            return plmm_fail(err, PLMM_ERR_TIMEOUT, "%s at %s does not answer", j->c->expert,
+                             j->me.address);
+        }
+    }
+}
+
+/* The next part of a download; *f.complete at its end. */
+static plmm_status fetch_part(join *j, plmm_fetch *f, plmm_error *err)
+{
+    uint8_t ask_for[PLMM_FRAME_SMALL];
+    size_t len = 0, size = 0;
+    const uint8_t *bytes = NULL;
+    plmm_fetch_part part;
+    PLMM_TRY(plmm_fetch_request(f, &j->c->key, ask_for, &len, err));
+    PLMM_TRY(exchange(j, ask_for, len, &bytes, &size, err));
+    size_t got;
+    plmm__link_reply(j->link, &bytes, &got);
+    if (size > got) {
+        return plmm_fail(err, PLMM_ERR_WIRE, "the answer ends inside a frame");
+    }
+    bool had = f->have_manifest;
+    PLMM_TRY(plmm_fetch_receive(f, bytes, size, &part, err));
+    if (f->have_manifest && !had) {
+        if (f->manifest.version == j->me.version && plmm_equal(&f->hash, &j->me.manifest, 32)) {
+            f->complete = true; /* it is the one in use */
+            return PLMM_OK;
+        }
+        PLMM_TRY(plmm_expert_begin(j->c->folder, err));
+    }
+    return part.len > 0 ? plmm_expert_write(j->c->folder, &f->manifest, &part, err) : PLMM_OK;
+}
+
+/* *want NULL: the newest. Downloads, verifies, installs, uses. The old version stays in use until the
+ * new one is whole; whatever fails leaves it there. */
+static plmm_status fetch(join *j, const plmm_hash *want, plmm_error *err)
+{
+    plmm_fetch f;
+    plmm_fetch_init(&f, &j->me.anchor, j->me.certificate.device, want, j->me.version);
+    while (!f.complete) {
+        PLMM_TRY(fetch_part(j, &f, err));
+    }
+    uint64_t old = j->me.version;
+    if (f.manifest.version != old || !plmm_equal(&f.hash, &j->me.manifest, 32)) {
+        PLMM_TRY(plmm_expert_install(j->c->folder, &f.manifest, err));
+        PLMM_TRY(
+            plmm_store_expert_use(j->c->store, j->c->expert, f.manifest.version, &f.hash, err));
+        j->me.version = f.manifest.version;
+        j->me.manifest = f.hash;
+        PLMM_TRY(plmm_expert_prune(j->c->folder, j->me.version, old, err));
+        plmm_log(PLMM_LOG_INFO, "version.installed", "device=%llu version=%llu bytes=%llu",
+                 (unsigned long long)j->me.certificate.device,
+                 (unsigned long long)f.manifest.version, (unsigned long long)f.bytes_down);
+    }
+    j->result->version = j->me.version;
+    return j->c->hooks.installed(j->c->hooks.ctx, &f.manifest, &j->policy, err);
+}
+
+/* fetch, again while the aggregator is away. */
+static plmm_status fetch_patiently(join *j, const plmm_hash *want, plmm_error *err)
+{
+    plmm_status rc = PLMM_OK;
+    for (uint32_t i = 0; i < FETCH_TRIES && stop_wanted == 0; i++) {
+        rc = fetch(j, want, err);
+        if (rc != PLMM_ERR_TIMEOUT && rc != PLMM_ERR_STALE && rc != PLMM_ERR_NOTFOUND) {
+            return rc;
+        }
+        plmm_clock_sleep_ms(LOST_PAUSE_MS << i);
+    }
+    return rc;
+}
+
+/* ---- the run ---- */
+
+/* What follows from how a round ended. */
+static plmm_status after_round(join *j, plmm_error *err)
+{
+    switch (j->reason) {
+    case PLMM_ABORT_NONE:
+        return fetch_patiently(j, &j->target, err);
+    case PLMM_ABORT_MODEL:
+        return fetch_patiently(j, NULL, err);
+    case PLMM_ABORT_POLICY:
+        return plmm_fail(err, PLMM_ERR_POLICY, "%s", j->result->last);
+    case PLMM_ABORT_LIE:
+        return plmm_fail(err, PLMM_ERR_PEER, "%s", j->result->last);
+    case PLMM_ABORT_LOCAL:
+        return plmm_fail(err, PLMM_ERR_STATE, "%s", j->result->last);
+    case PLMM_ABORT_TOO_FEW_CHECKINS:
+    case PLMM_ABORT_TOO_FEW_KEYS:
+    case PLMM_ABORT_TOO_FEW_SHARES:
+    case PLMM_ABORT_TOO_FEW_VECTORS:
+    case PLMM_ABORT_TOO_FEW_AGREE:
+    case PLMM_ABORT_TOO_FEW_REVEALS:
+    case PLMM_ABORT_NOT_SELECTED:
+    case PLMM_ABORT_DROPPED:
+    case PLMM_ABORT_LOST:
+    case PLMM_ABORT_SILENCE:
+        break;
+    }
+    if (!patient(j)) {
+        return plmm_fail(err, PLMM_ERR_TIMEOUT, "no round completed within %u s; the last one: %s",
+                         j->c->patience_ms / 1000, j->result->last);
+    }
+    plmm_clock_sleep_ms(LOST_PAUSE_MS);
+    return PLMM_OK;
+}
+
+static plmm_status load_installed(join *j, plmm_error *err)
+{
+    plmm_manifest m;
+    PLMM_TRY(plmm_expert_verify(j->c->folder, j->me.version, &m, err));
+    j->result->version = j->me.version;
+    return j->c->hooks.installed(j->c->hooks.ctx, &m, &j->policy, err);
+}
+
+static plmm_status open_all(join *j, plmm_error *err)
+{
+    char url[PLMM_ADDRESS_BYTES];
+    PLMM_TRY(plmm_store_expert_get(j->c->store, j->c->expert, &j->me, err));
+    PLMM_TRY(plmm_address_loopback(j->me.address, "cannot join", url, err));
+    j->policy = j->c->policy;
+    j->policy.anchor = j->me.anchor;
+    size_t reply_max = (size_t)PLMM_ROSTER_MAX + (1 << 20);
+    PLMM_TRY(plmm__link_open(&j->link, url, reply_max, err));
+    j->joined_ms = plmm_clock_ms();
+    return PLMM_OK;
+}
+
+static plmm_status close_all(join *j, plmm_status rc)
+{
+    if (j->link != NULL) {
+        plmm__link_traffic(j->link, &j->result->bytes_up, &j->result->bytes_down);
+        plmm_error err = {0};
+        if (plmm_store_expert_traffic(j->c->store, j->c->expert, j->result->bytes_up,
+                                      j->result->bytes_down, &err) != PLMM_OK) {
+            plmm_log(PLMM_LOG_WARN, "traffic.lost", "why=\"%s\"", err.msg);
+        }
+    }
+    plmm__link_close(j->link);
+    forget_vector(j);
+    plmm_free(j->out.v);
+    plmm_free(j);
+    return rc;
+}
+
+static plmm_status begin(join **out, const plmm_join_config *c, plmm_join_result *result,
+                         plmm_error *err)
+{
+    *result = (plmm_join_result){0};
+    join *j = plmm_alloc(1, sizeof *j);
+    if (j == NULL) {
+        return plmm_fail(err, PLMM_ERR_NOMEM, "out of memory");
+    }
+    j->c = c;
+    j->result = result;
+    *out = j;
+    return PLMM_OK;
+}
+
+static plmm_status run(join *j, plmm_error *err)
+{
+    PLMM_TRY(open_all(j, err));
+    PLMM_TRY(j->me.version == 0 ? fetch_patiently(j, NULL, err) : load_installed(j, err));
+    while (stop_wanted == 0 && (j->c->rounds == 0 || j->result->rounds < j->c->rounds)) {
+        PLMM_TRY(one_round(j, err));
+        if (j->over) {
+            PLMM_TRY(after_round(j, err));
+        }
+    }
+    return PLMM_OK;
+}
+
+plmm_status plmm_join_run(const plmm_join_config *c, plmm_join_result *result, plmm_error *err)
+{
+    join *j = NULL;
+    PLMM_TRY(begin(&j, c, result, err));
+    return close_all(j, run(j, err));
+}
+
+static plmm_status update(join *j, plmm_error *err)
+{
+    PLMM_TRY(open_all(j, err));
+    return fetch_patiently(j, NULL, err);
+}
+
+plmm_status plmm_join_update(const plmm_join_config *c, plmm_join_result *result, plmm_error *err)
+{
+    join *j = NULL;
+    PLMM_TRY(begin(&j, c, result, err));
+    return close_all(j, update(j, err));
+}
