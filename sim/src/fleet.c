@@ -308,12 +308,12 @@ static plmm_status expert_policy(fleet *f, expert *e, plmm_error *err)
     p->clip_max = c->secagg.clip;
     p->steps_max = c->train.steps;
     for (uint64_t round = 0; round < 2; round++) {
-        plmm_factor factor = plmm_method_factor((plmm_method)c->train.method, round);
+        plmm_factor factor = plmm_method_factor(f->method, round);
         if (p->vectors_n > 0 && p->vectors[0].factor == (uint32_t)factor) {
             continue;
         }
         plmm_policy_vector *v = &p->vectors[p->vectors_n++];
-        v->method = c->train.method;
+        v->method = (uint32_t)f->method;
         v->factor = (uint32_t)factor;
         v->length = (uint32_t)plmm_travel_count(e->adapter, factor);
         PLMM_TRY(plmm_version_names(&v->names, e->adapter, factor, err));
@@ -356,7 +356,7 @@ static plmm_status open_expert(fleet *f, uint32_t index, plmm_error *err)
     expert_keys(f, e);
     PLMM_TRY(plmm_adapter_new(plmm_model_cfg(f->model), &f->spec, &e->adapter, err));
     plmm_adapter_init(e->adapter, f->seed * 1000003 + index);
-    PLMM_TRY(plmm_method_prepare((plmm_method)f->cfg->train.method, 0, e->adapter, err));
+    PLMM_TRY(plmm_method_prepare(f->method, 0, e->adapter, err));
     PLMM_TRY(expert_policy(f, e, err));
     PLMM_TRY(version_publish(f, e, e->adapter, 0, err));
     return enrol(f, e, err);
@@ -367,6 +367,7 @@ static plmm_status open_fleet(fleet *f, plmm_error *err)
     plmm_lora_spec spec;
     PLMM_TRY(lora_spec(f->cfg, &spec, err));
     f->spec = spec;
+    PLMM_TRY(plmm_method_parse(f->cfg->train.method, &f->method, err));
     const plmm_model_config *m = plmm_model_cfg(f->model);
     plmm_chat_init(&f->chat, f->tokenizer, m->bos, m->eos);
     plmm_version_base(&f->model_hash, f->model);

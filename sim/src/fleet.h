@@ -134,6 +134,7 @@ typedef struct fleet {
     plmm_hash model_hash;
     plmm_chat chat;
     plmm_lora_spec spec;
+    plmm_method method;
     plmm_pool *pool;
     worker *workers; /* [threads of the pool] */
     sim_data data;

@@ -44,7 +44,7 @@ static plmm_status fill_params(const fleet *f, const expert *e, plmm_round_param
                                plmm_error *err)
 {
     const plmm_sim_config *c = f->cfg;
-    plmm_factor factor = plmm_method_factor((plmm_method)c->train.method, e->round - 1);
+    plmm_factor factor = plmm_method_factor(f->method, e->round - 1);
     *p = (plmm_round_params){.round = e->round,
                              .attempt = e->attempt,
                              .cohort = c->secagg.cohort,
@@ -59,7 +59,7 @@ static plmm_status fill_params(const fleet *f, const expert *e, plmm_round_param
                              .weight_max = c->secagg.weight_max,
                              .clip = c->secagg.clip,
                              .length = (uint32_t)plmm_travel_count(e->adapter, factor),
-                             .method = c->train.method,
+                             .method = (uint32_t)f->method,
                              .factor = (uint32_t)factor,
                              .model = e->hash,
                              .steps = c->train.steps,
@@ -266,8 +266,7 @@ static plmm_status merge(fleet *f, expert *e, uint32_t n, plmm_error *err)
     plmm_agg_round_survivors(e->m, e->survivors, &count);
     PLMM_ASSERT(count == n);
     PLMM_TRY(check_sum(f, e, n, err));
-    plmm_merge_params p = {(plmm_method)f->cfg->train.method, plmm_server_opt_default(),
-                           e->round - 1};
+    plmm_merge_params p = {f->method, plmm_server_opt_default(), e->round - 1};
     plmm_encoding enc = plmm_round_encoding(&e->config.params);
     plmm_merge_stats stats;
     PLMM_TRY(plmm_merge(&p, &enc, e->adapter, e->sum, (size_t)e->config.params.length + 1, n,

@@ -19,15 +19,14 @@ plmm_status version_publish(fleet *f, expert *e, const plmm_adapter *adapter, ui
     const float *w = plmm_adapter_weights(adapter);
     size_t len = plmm_adapter_count(adapter) * sizeof *w;
     PLMM_TRY(bytes_copy(&e->file, (const uint8_t *)w, len, err));
-    plmm_manifest m = {
-        .version = e->version + 1,
-        .base = f->model_hash,
-        .parent = e->hash,
-        .method = f->cfg->train.method,
-        .factor = (uint32_t)plmm_method_factor((plmm_method)f->cfg->train.method, e->version),
-        .round = e->version,
-        .survivors = survivors,
-        .files_n = 1};
+    plmm_manifest m = {.version = e->version + 1,
+                       .base = f->model_hash,
+                       .parent = e->hash,
+                       .method = (uint32_t)f->method,
+                       .factor = (uint32_t)plmm_method_factor(f->method, e->version),
+                       .round = e->version,
+                       .survivors = survivors,
+                       .files_n = 1};
     memcpy(m.expert, e->name, strlen(e->name) + 1);
     memcpy(m.files[0].name, file_name, sizeof file_name);
     m.files[0].size = len;

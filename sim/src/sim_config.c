@@ -2,9 +2,9 @@
 
 #include "plmm/alloc.h"
 #include "plmm/encode.h"
+#include "plmm/federate.h"
 #include "plmm/file.h"
 #include "plmm/graph.h"
-#include "plmm/lora.h"
 
 #include <math.h>
 #include <string.h>
@@ -13,7 +13,6 @@ typedef plmm_sim_config C;
 
 static const char *const source_names[] = {"world", "files", NULL};
 static const char *const rule_names[] = {"scores", "random", "fifo", NULL};
-static const char *const method_names[] = {"naive", "ffa", "alternate", NULL};
 static const char *const optimiser_names[] = {"adamw", "sgd", NULL};
 static const char *const schedule_names[] = {"constant", "linear", "cosine", NULL};
 static const char *const trust_names[] = {"curious", "semi-malicious", NULL};
@@ -73,8 +72,9 @@ static const plmm_config_key keys[] = {
     PLMM_CONFIG_REAL(C, lora.alpha, "lora.alpha", "16", 0.001, 100000, "scale is alpha / rank"),
     PLMM_CONFIG_REAL(C, lora.dropout, "lora.dropout", "0", 0, 0.9, "dropout before A"),
 
-    PLMM_CONFIG_ENUM(C, train.method, "train.method", "alternate", method_names,
-                     "what travels and is averaged: both factors, B alone, or in turns"),
+    PLMM_CONFIG_TEXT(
+        C, train.method, "train.method", "alternate",
+        "what travels and is averaged: naive (both factors), ffa (B), alternate (in turns)"),
     PLMM_CONFIG_ENUM(C, train.optimiser, "train.optimiser", "adamw", optimiser_names,
                      "on the device"),
     PLMM_CONFIG_U32(C, train.steps, "train.steps", "8", 1, 100000, "optimiser steps in a round"),
@@ -259,6 +259,8 @@ plmm_status plmm_sim_config_check(const plmm_sim_config *c, plmm_error *err)
         return plmm_fail(err, PLMM_ERR_CONFIG,
                          "lora.targets is empty, expected some of q, k, v, o, gate, up, down");
     }
+    plmm_method method;
+    PLMM_TRY(plmm_method_parse(c->train.method, &method, err));
     PLMM_TRY(check_data(c, err));
     return check_secagg(c, err);
 }

@@ -92,19 +92,20 @@ static void tell_protection(teller *t, const plmm_round_params *p)
          "what it costs, and keeps no secret");
 }
 
-static void tell_training(teller *t, const plmm_sim_config *c, const plmm_model_config *m,
-                          size_t weights, size_t travel)
+static void tell_training(teller *t, const plmm_sim_config *c, plmm_method method,
+                          const plmm_model *model, size_t travel)
 {
     static const char *const rules[] = {"EOE, DSS and IDD must all be higher", "random", "fifo"};
     size_t methods = 0;
+    const plmm_model_config *m = plmm_model_cfg(model);
     const plmm_method_info *info = plmm_method_table(&methods);
     t->section = "Training";
     tell(t, "base", NULL, "%s: %zu weights, %" PRIu32 " layers of width %" PRIu32, c->model,
-         weights, m->layers, m->dim);
+         plmm_model_count(model), m->layers, m->dim);
     tell(t, "adapter", "low-rank factors on the frozen base", "rank %" PRIu32 ", alpha %g",
          c->lora.rank, c->lora.alpha);
-    tell(t, "method", info[c->train.method].title, "%s; %zu numbers travel in the first round",
-         info[c->train.method].name, travel);
+    tell(t, "method", info[method].title, "%s; %zu numbers travel in the first round",
+         info[method].name, travel);
     tell(t, "on the device", NULL, "%" PRIu32 " steps of %" PRIu32 " tokens, %s, learning rate %g",
          c->train.steps, c->train.batch_tokens, c->train.optimiser == 0 ? "AdamW" : "SGD",
          c->train.learning_rate);
@@ -144,7 +145,7 @@ static plmm_status tell_all(plmm_run *run, const fleet *f, plmm_error *err)
     const plmm_round_params *p = &f->told;
     tell_secagg(&t, f->cfg, p);
     tell_protection(&t, p);
-    tell_training(&t, f->cfg, plmm_model_cfg(f->model), plmm_model_count(f->model), p->length);
+    tell_training(&t, f->cfg, f->method, f->model, p->length);
     tell_fleet(&t, f->cfg, &f->data);
     return t.rc;
 }
@@ -236,7 +237,9 @@ plmm_status plmm_sim_run_model(const plmm_sim_config *cfg, const plmm_sim_option
         rc = fleet_run(&f, err);
         add_timing(timing, &f);
     }
-    plmm_progress_end(&progress);
+    if (rc == PLMM_OK) {
+        plmm_progress_end(&progress);
+    }
     timing->threads = pool == NULL ? 0 : plmm_pool_threads(pool);
     timing->rest = timing->total - timing->load - timing->feed - timing->train - timing->mask -
                    timing->sum - timing->score;

@@ -44,7 +44,7 @@ typedef struct plmm_sim_config {
         double alpha, dropout;
     } lora;
     struct {
-        uint32_t method;
+        char method[16];
         uint32_t optimiser, steps, batch_tokens, seq_max, examples_min;
         double learning_rate, floor, clip, decay;
         uint32_t warmup, schedule;
