@@ -45,8 +45,8 @@ static void same_bytes(const plmm_run *a, const plmm_run *b)
         size_t lb;
         uint8_t *x = dump(a, names[i], &la);
         uint8_t *y = dump(b, names[i], &lb);
-        CHECK(la == lb && la > 0 && x != NULL && y != NULL && memcmp(x, y, la) == 0,
-              "%s differs between 1 and 2 threads", names[i]);
+        CHECK(la == lb && la > 0 && x != NULL && y != NULL && memcmp(x, y, la) == 0, "%s differs",
+              names[i]);
         plmm_free(x);
         plmm_free(y);
     }
@@ -133,6 +133,80 @@ static void spoilt(small_sim *s)
     plmm_run_free(run);
 }
 
+/* Real dialogues: two users' files with a domain field, held out by user and by time. */
+static void write_dialogues(const char *path, unsigned users)
+{
+    static char text[1 << 16];
+    size_t n = 0;
+    for (unsigned u = 0; u < users; u++) {
+        for (unsigned i = 0; i < 10; i++) {
+            n += (size_t)snprintf(text + n, sizeof text - n,
+                                  "{\"user\":\"u%u\",\"domain\":\"%s\",\"prompt\":\"what is %u\","
+                                  "\"response\":\"it is the word of %u\"}\n",
+                                  u, i % 5 == 4 ? "Small Talk" : "it", i, i);
+        }
+    }
+    plmm_error err = {0};
+    CHECK(plmm_file_write(path, text, n, PLMM_MODE_PUBLIC, &err) == PLMM_OK, "%s", err.msg);
+}
+
+static void from_files(small_sim *s)
+{
+    char path[256];
+    char set[300];
+    (void)snprintf(path, sizeof path, "%s/d.jsonl", dir);
+    write_dialogues(path, 16);
+    (void)snprintf(set, sizeof set, "data.files=%s", path);
+    small_sim_set(s, set);
+    small_sim_set(s, "data.source=files");
+    small_sim_set(s, "experts=it");
+    small_sim_set(s, "data.devices=13");
+    small_sim_set(s, "data.users_out=0.15");
+    small_sim_set(s, "data.time_out=0.3");
+    small_sim_set(s, "seeds=[1]");
+    small_sim_set(s, "rounds=1");
+    plmm_run *run = small_sim_run(s, 1, false);
+    if (run != NULL) {
+        sound(run, 1);
+        CHECK(run->n_scores == 4, "%zu scores", run->n_scores);
+        for (size_t i = 0; i < run->n_scores; i++) {
+            CHECK(isnan(run->scores[i].exact) && run->scores[i].items == 12, "%u questions",
+                  run->scores[i].items);
+        }
+    }
+    plmm_run_free(run);
+    small_sim_set(s, "data.devices=20");
+    plmm_sim_options o = {.threads = 1, .quiet = true};
+    plmm_sim_timing timing;
+    plmm_error err = {0};
+    CHECK(plmm_sim_run_model(&s->cfg, &o, s->model, s->tokenizer, &run, &timing, &err) ==
+                  PLMM_ERR_CONFIG &&
+              strstr(err.msg, "16 users") != NULL,
+          "too few users: %s", err.msg);
+}
+
+/* The record holds the configuration, which gives the same run again. */
+static void replayed(small_sim *s)
+{
+    small_sim_set(s, "seeds=[2]");
+    small_sim_set(s, "rounds=1");
+    plmm_run *run = small_sim_run(s, 1, false);
+    small_sim again = *s;
+    if (run != NULL) {
+        plmm_error err = {0};
+        plmm_sim_config_default(&again.cfg);
+        CHECK(plmm_config_parse(plmm_sim_config_table(), run->config, strlen(run->config), "run.db",
+                                &again.cfg, &err) == PLMM_OK,
+              "%s", err.msg);
+        plmm_run *twin = small_sim_run(&again, 1, false);
+        if (twin != NULL) {
+            same_bytes(run, twin);
+        }
+        plmm_run_free(twin);
+    }
+    plmm_run_free(run);
+}
+
 static void stopped(small_sim *s)
 {
     static const volatile sig_atomic_t now = 1;
@@ -156,6 +230,8 @@ int main(void)
     small_sim_close(&s);
     small_sim_open(&s);
     stormy(&s);
+    replayed(&s);
+    from_files(&s);
     small_sim_close(&s);
     CHECK(plmm_alloc_live() == live, "%ld blocks leak", plmm_alloc_live() - live);
     plmm_error err;
