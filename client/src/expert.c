@@ -125,6 +125,24 @@ static plmm_status verify_dir(const plmm_expert *x, const char *dir, const plmm_
     return PLMM_OK;
 }
 
+/* One number, one version: two signed manifests under it are a lie. */
+static plmm_status check_same(const plmm_expert *x, const plmm_manifest *m, plmm_error *err)
+{
+    plmm_manifest old;
+    plmm_hash a, b;
+    plmm_error ignored;
+    if (plmm_expert_verify(x, m->version, &old, &ignored) != PLMM_OK) {
+        return PLMM_OK; /* not there, or damaged: to be replaced */
+    }
+    plmm_manifest_hash(&a, &old);
+    plmm_manifest_hash(&b, m);
+    return plmm_equal(&a, &b, sizeof a)
+               ? PLMM_OK
+               : plmm_fail(err, PLMM_ERR_PEER,
+                           "the aggregator of expert %s signed two different versions %" PRIu64,
+                           x->anchor.expert, m->version);
+}
+
 plmm_status plmm_expert_install(const plmm_expert *x, const plmm_manifest *m, plmm_error *err)
 {
     char part[PLMM_PATH_MAX], path[PLMM_PATH_MAX], name[32];
@@ -137,6 +155,7 @@ plmm_status plmm_expert_install(const plmm_expert *x, const plmm_manifest *m, pl
                          m->version, m->method, m->factor);
     }
     PLMM_TRY(verify_dir(x, part_name, m, err));
+    PLMM_TRY(check_same(x, m, err));
     PLMM_TRY(plmm_manifest_encode(bytes, &len, m, err));
     PLMM_TRY(join(x, part_name, manifest_name, path, err));
     PLMM_TRY(plmm_file_write(path, bytes, len, PLMM_MODE_PUBLIC, err));

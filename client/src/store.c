@@ -229,6 +229,11 @@ plmm_status plmm_store_expert_use(plmm_store *s, const char *name, uint64_t vers
                          ", which is in use",
                          version, name, x.version);
     }
+    if (version == x.version && memcmp(&x.manifest, manifest, sizeof x.manifest) != 0) {
+        return plmm_fail(err, PLMM_ERR_STATE,
+                         "version %" PRIu64 " of expert %s is in use with another manifest",
+                         version, name);
+    }
     return PLMM_DB_RUN(s->db, err, "UPDATE experts SET version = ?2, manifest = ?3 WHERE name = ?1",
                        plmm_arg_s(name), plmm_arg_u(version),
                        plmm_arg_b(manifest->b, sizeof manifest->b));

@@ -254,6 +254,9 @@ static void test_settings_and_experts(void)
     plmm_hash h = {{7}};
     CHECK(plmm_store_expert_use(s, "medicine", 3, &h, &err) == PLMM_OK, "%s", err.msg);
     CHECK(plmm_store_expert_use(s, "medicine", 2, &h, &err) == PLMM_ERR_STATE, "rolled back");
+    plmm_hash other = {{8}};
+    CHECK(plmm_store_expert_use(s, "medicine", 3, &other, &err) == PLMM_ERR_STATE, "%s", err.msg);
+    CHECK(plmm_store_expert_use(s, "medicine", 3, &h, &err) == PLMM_OK, "%s", err.msg);
     CHECK(plmm_store_expert_use(s, "art", 2, &h, &err) == PLMM_ERR_NOTFOUND, "nobody");
     CHECK(plmm_store_expert_traffic(s, "medicine", 10, 20, &err) == PLMM_OK &&
               plmm_store_expert_traffic(s, "medicine", 1, 2, &err) == PLMM_OK,

@@ -197,6 +197,18 @@ static void test_install(const plmm_model *m)
     CHECK(plmm_version_read(&v, &got, 9, 0, data, 4, &err) == PLMM_ERR_RANGE, "%s", err.msg);
     got.method = 77;
     CHECK(plmm_expert_install(&x, &got, &err) == PLMM_ERR_RANGE, "%s", err.msg);
+    /* Another version 2, signed by the same aggregator. */
+    char twin[PLMM_PATH_MAX];
+    plmm_versions w;
+    path_of(twin, dir, "twin");
+    CHECK(plmm_versions_open(&w, twin, "medicine", &err) == PLMM_OK, "%s", err.msg);
+    for (uint64_t round = 6; round < 8; round++) {
+        plmm_version_note n = note(m, round);
+        CHECK(plmm_version_publish(&w, &n, a, &aggregator_key, NULL, &err) == PLMM_OK, "%s",
+              err.msg);
+    }
+    CHECK(fetch(&w, &x, 2, false, &err) == PLMM_ERR_PEER, "%s", err.msg);
+    CHECK(plmm_expert_verify(&x, 2, &got, &err) == PLMM_OK && got.round == 4, "the old one stays");
     CHECK(plmm_expert_prune(&x, 2, 0, &err) == PLMM_OK, "%s", err.msg);
     CHECK(plmm_expert_verify(&x, 1, &got, &err) == PLMM_ERR_NOTFOUND &&
               plmm_expert_verify(&x, 2, &got, &err) == PLMM_OK,

@@ -33,8 +33,8 @@ PLMM_NODISCARD plmm_status plmm_expert_write(const plmm_expert *x, const plmm_ma
                                              const plmm_fetch_part *part, plmm_error *err);
 
 /* Verifies everything that was written and installs it. RANGE when the method or factor is none that we
- * know; AUTH, FORMAT; IO. On failure the versions are as before. Installing a version that is there
- * already replaces it (it may have been damaged). */
+ * know; AUTH, FORMAT; PEER when another version is installed under this number; IO. On failure the versions
+ * are as before. A damaged copy of the version is replaced. */
 PLMM_NODISCARD plmm_status plmm_expert_install(const plmm_expert *x, const plmm_manifest *m,
                                                plmm_error *err);
 

@@ -113,7 +113,7 @@ PLMM_NODISCARD plmm_status plmm_store_expert_get(plmm_store *s, const char *name
 PLMM_NODISCARD plmm_status plmm_store_experts(plmm_store *s, char (*names)[PLMM_EXPERT_MAX + 1],
                                               size_t cap, size_t *n, plmm_error *err);
 /* The version to use from now on. Call when it is installed. NOTFOUND; STATE when it is older than the
- * one in use (a rollback by the network is refused). */
+ * one in use (a rollback by the network is refused), or another under the same number. */
 PLMM_NODISCARD plmm_status plmm_store_expert_use(plmm_store *s, const char *name, uint64_t version,
                                                  const plmm_hash *manifest, plmm_error *err);
 /* Adds to the counts of octets. */
