@@ -14,7 +14,7 @@ plmm_status plmm_agg_round_add(const plmm_agg_round *m, uint32_t *sum, const uin
 
 enum {
     MASKS = 64,  /* taken out in one pass over the sum */
-    TRIES = 4000 /* subsets of t shares, if some are false */
+    TRIES = 2000 /* subsets of t shares, if too many are false */
 };
 
 /* Everything one unmasking needs; SECRET throughout. */
@@ -22,11 +22,10 @@ typedef struct work {
     const plmm_agg_round *m;
     uint32_t *sum;
     plmm_shamir_basis basis, probe;
-    plmm_share shares[PLMM_NEIGHBOURS_MAX]; /* of one secret */
-    uint32_t from[PLMM_NEIGHBOURS_MAX];     /* index of who revealed it */
-    plmm_share some[PLMM_NEIGHBOURS_MAX];
-    uint32_t points[PLMM_NEIGHBOURS_MAX];
-    uint32_t pick[PLMM_NEIGHBOURS_MAX];
+    plmm_share shares[PLMM_NEIGHBOURS_MAX + 1]; /* of one secret */
+    plmm_share some[PLMM_NEIGHBOURS_MAX + 1];
+    uint32_t points[PLMM_NEIGHBOURS_MAX + 1];
+    uint32_t pick[PLMM_NEIGHBOURS_MAX + 1];
     plmm_mask masks[MASKS];
     uint32_t masks_n;
     uint8_t *liar; /* set over n */
@@ -49,7 +48,7 @@ static plmm_status mask_push(work *w, const uint8_t secret[32], plmm_mask_sign s
                           &w->m->session.id, sign, err);
 }
 
-/* The revealed shares of device j. */
+/* The revealed shares of device j; a share's point is the index of who revealed it, plus 1. */
 static uint32_t collect(work *w, uint32_t j)
 {
     const plmm_agg_round *m = w->m;
@@ -60,13 +59,17 @@ static uint32_t collect(work *w, uint32_t j)
         if (!plmm_set_has(m->reveal_has + (size_t)i * plmm_set_bytes(k), at)) {
             continue;
         }
-        plmm_status rc = plmm_share_decode(&w->shares[n], i + 1,
+        plmm_status rc = plmm_share_decode(&w->shares[n++], i + 1,
                                            m->reveals + ((size_t)i * k + at) * PLMM_REVEAL_SHARE,
                                            PLMM_SHARE_BYTES, NULL);
         PLMM_ASSERT(rc == PLMM_OK); /* checked when it came */
-        w->from[n++] = i;
     }
     return n;
+}
+
+static bool is_liar(const work *w, uint32_t share)
+{
+    return plmm_set_has(w->liar, w->shares[share].x - 1);
 }
 
 /* Is it the secret that j committed to in R0? */
@@ -104,42 +107,67 @@ static uint32_t next(uint64_t *state, uint32_t below)
     return (uint32_t)((*state >> 33) % below);
 }
 
-/* Some shares are false: looks for t that give the genuine secret, those of known liars last, then
- * finds out who lied by adding each other share to the t good ones. */
-static bool robust(work *w, uint32_t j, bool survivor, uint32_t have, uint8_t secret[32])
+/* Some shares are false: up to (have - t) / 2 of them are found by Reed-Solomon decoding. */
+static bool corrected(work *w, uint32_t j, bool survivor, uint32_t have, uint8_t secret[32])
 {
-    uint32_t t = w->m->session.t, honest = 0;
+    for (uint32_t i = 0; i < have; i++) {
+        w->some[i] = w->shares[i];
+        w->points[i] = w->shares[i].x;
+    }
+    if (plmm_shamir_basis_init(&w->basis, w->points, have, w->m->session.t, NULL) != PLMM_OK ||
+        plmm_shamir_correct(&w->basis, w->some, NULL) != PLMM_OK ||
+        plmm_shamir_combine(secret, &w->basis, w->some, NULL) != PLMM_OK ||
+        !genuine(w, j, survivor, secret)) {
+        return false;
+    }
+    for (uint32_t i = w->basis.m; i < have; i++) {
+        plmm_set_put(w->liar, w->some[i].x - 1);
+    }
+    return true;
+}
+
+/* With w->pick[0..t) good: whoever's share is not on their polynomial lied. */
+static void blame(work *w, uint32_t have)
+{
+    uint32_t t = w->m->session.t;
+    for (uint32_t i = 0; i < have; i++) {
+        uint8_t unused[32];
+        bool among = false;
+        w->pick[t] = i;
+        for (uint32_t p = 0; p < t; p++) {
+            among = among || w->pick[p] == i;
+        }
+        if (!among && !combine(w, &w->probe, t + 1, unused)) {
+            plmm_set_put(w->liar, w->shares[i].x - 1);
+        }
+        plmm_wipe(unused, sizeof unused);
+    }
+}
+
+/* More are false than decoding can find. The commitment tells the genuine secret, so tries subsets of t,
+ * those without known liars first. */
+static bool searched(work *w, uint32_t j, bool survivor, uint32_t have, uint8_t secret[32])
+{
+    uint32_t t = w->m->session.t, n = 0;
     uint32_t pool[PLMM_NEIGHBOURS_MAX];
     for (uint32_t pass = 0; pass < 2; pass++) {
         for (uint32_t i = 0; i < have; i++) {
-            if (plmm_set_has(w->liar, w->from[i]) == (pass == 1)) {
-                pool[honest++] = i;
+            if (is_liar(w, i) == (pass == 1)) {
+                pool[n++] = i;
             }
         }
         uint64_t state = j;
-        for (uint32_t go = 0; honest >= t && go < TRIES; go++) {
-            for (uint32_t i = 0; i < t; i++) { /* the first try takes the pool as it is */
-                uint32_t at = go == 0 ? i : i + next(&state, honest - i), swap = pool[i];
+        for (uint32_t go = 0; n >= t && go < TRIES; go++) {
+            for (uint32_t i = 0; i < t; i++) {
+                uint32_t at = i + next(&state, n - i), swap = pool[i];
                 pool[i] = pool[at];
                 pool[at] = swap;
                 w->pick[i] = pool[i];
             }
-            if (!combine(w, &w->basis, t, secret) || !genuine(w, j, survivor, secret)) {
-                continue;
+            if (combine(w, &w->basis, t, secret) && genuine(w, j, survivor, secret)) {
+                blame(w, have);
+                return true;
             }
-            for (uint32_t i = 0; i < have; i++) {
-                uint8_t unused[32];
-                w->pick[t] = i;
-                bool among = false;
-                for (uint32_t p = 0; p < t; p++) {
-                    among = among || w->pick[p] == i;
-                }
-                if (!among && !combine(w, &w->probe, t + 1, unused)) {
-                    plmm_set_put(w->liar, w->from[i]);
-                }
-                plmm_wipe(unused, sizeof unused);
-            }
-            return true;
         }
     }
     return false;
@@ -147,15 +175,18 @@ static bool robust(work *w, uint32_t j, bool survivor, uint32_t have, uint8_t se
 
 static bool recover(work *w, uint32_t j, bool survivor, uint8_t secret[32])
 {
-    uint32_t have = collect(w, j);
+    uint32_t have = collect(w, j), n = 0;
     if (have < w->m->session.t) {
         return false;
     }
     for (uint32_t i = 0; i < have; i++) {
-        w->pick[i] = i;
+        if (!is_liar(w, i)) {
+            w->pick[n++] = i;
+        }
     }
-    return (combine(w, &w->basis, have, secret) && genuine(w, j, survivor, secret)) ||
-           robust(w, j, survivor, have, secret);
+    return (n >= w->m->session.t && combine(w, &w->basis, n, secret) &&
+            genuine(w, j, survivor, secret)) ||
+           corrected(w, j, survivor, have, secret) || searched(w, j, survivor, have, secret);
 }
 
 /* The pair masks of j, who dropped, that are in the vectors of its surviving neighbours. */
