@@ -207,6 +207,7 @@ static void test_cuts(void)
     plmm_chat c;
     char prompt[64] = "", response[64] = "";
     plmm_chat_init(&c, t, 0, -1);
+    int32_t y = plmm_tokenizer_find(t, "y"), z = plmm_tokenizer_find(t, "z");
     for (size_t p = 1; p < 40; p += 3) {
         memset(prompt, 'x', p);
         prompt[p - 1] = 'z';
@@ -222,10 +223,15 @@ static void test_cuts(void)
                 bool full = p + r + 3 <= max;
                 CHECK(!full || s.ids.n == p + r + 3, "cut %zu + %zu without need", p, r);
                 CHECK(!full || s.targets.v[s.ids.n - 1] == c.end, "the end is learnt");
-                size_t learn = 0;
+                size_t learn = 0, frames = 0;
                 for (size_t i = 0; i < s.targets.n; i++) {
                     learn += s.targets.v[i] >= 0;
+                    CHECK(s.targets.v[i] < 0 || s.targets.v[i] == c.end || s.targets.v[i] == y,
+                          "more than the response is learnt");
+                    CHECK(s.ids.v[i] != c.assistant || s.ids.v[i - 1] == z, "the prompt's end");
+                    frames += s.ids.v[i] == c.assistant;
                 }
+                CHECK(frames == 1, "%zu turns of the assistant", frames);
                 CHECK(learn > 0, "p %zu r %zu max %zu: nothing to learn", p, r, max);
             }
         }

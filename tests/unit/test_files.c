@@ -478,6 +478,8 @@ static void test_directories(void)
         plmm_status rc = plmm_safetensors_open_dir(dir, &s, &err);
         CHECK(rc == (i == 5 ? PLMM_ERR_NOTFOUND : PLMM_ERR_FORMAT) && s == NULL, "%zu: %s", i,
               err.msg);
+        CHECK(i < 2 || i > 4 || strstr(err.msg, "expected a file name") != NULL, "%zu: %s", i,
+              err.msg);
     }
 }
 

@@ -144,11 +144,14 @@ static void test_llama2c(void)
         plmm_ids_free(&ids);
     }
     plmm_tokenizer_free(t);
-    for (size_t n = 0; n < b.n; n++) { /* cut anywhere: refused, or fewer tokens; never a crash */
+    for (size_t n = 0, edge = 4; n < b.n;
+         n++) { /* cut between tokens: fewer of them; else refused */
         t = NULL;
         plmm_status rc = plmm_tokenizer_parse_llama2c(b.bytes, n, "t", &t, &err);
-        CHECK((rc == PLMM_OK) == (t != NULL), "%zu", n);
-        CHECK(rc == PLMM_OK || rc == PLMM_ERR_FORMAT, "%zu: %d", n, rc);
+        bool between = n == edge && n > 4;
+        CHECK(rc == (between ? PLMM_OK : PLMM_ERR_FORMAT) && (rc == PLMM_OK) == (t != NULL),
+              "cut to %zu: %d", n, rc);
+        edge += n == edge ? 8 + plmm_load_le32(b.bytes + edge + 4) : 0;
         plmm_tokenizer_free(t);
     }
     plmm_store_le32(b.bytes + 8, UINT32_MAX);
@@ -323,6 +326,106 @@ static void test_refusals(void)
           "%s", err.msg);
 }
 
+/* --- small rules --- */
+
+static void check_ids(const plmm_tokenizer *t, const char *text, const char *want)
+{
+    plmm_ids ids = {0};
+    plmm_error err = {0};
+    char got[128] = "";
+    CHECK(plmm_tokenizer_encode(t, text, strlen(text), PLMM_ENCODE_SPECIALS, &ids, &err) == PLMM_OK,
+          "%s", err.msg);
+    for (size_t i = 0; i < ids.n; i++) {
+        (void)snprintf(got + strlen(got), sizeof got - strlen(got), "%d ", ids.v[i]);
+    }
+    CHECK(strcmp(got, want) == 0, "\"%s\": %s, not %s", text, got, want);
+    plmm_ids_free(&ids);
+}
+
+static void test_rules(void)
+{
+    static const char json[] =
+        "{\"model\":{\"vocab\":{\"a\":0,\"b\":1,\"aa\":2,\"ab\":3,\"?\":4},\"merges\":[\"a a\",\"a "
+        "b\"],"
+        "\"unk_token\":\"?\",\"fuse_unk\":true},\"added_tokens\":[{\"id\":6,\"content\":\"<x>\"},"
+        "{\"id\":7,\"content\":\"<x>>>\",\"special\":true},"
+        "{\"id\":5,\"content\":\"<x\"}]}";
+    plmm_tokenizer *t = NULL;
+    plmm_error err = {0};
+    CHECK(plmm_tokenizer_parse_json(json, sizeof json - 1, "t", &t, &err) == PLMM_OK, "%s",
+          err.msg);
+    if (t == NULL) {
+        return;
+    }
+    check_ids(t, "aaa", "2 0 "); /* of equal ranks the leftmost */
+    check_ids(t, "aaaaab", "2 2 3 ");
+    check_ids(t, "aab", "2 1 "); /* the first merge of the list comes first */
+    check_ids(t, "zza\xFFz", "4 0 4 ");
+    check_ids(t, "a<xb<x><x>>><x>>", "0 5 1 6 7 6 4 "); /* the longest at its place */
+    plmm_tokenizer_free(t);
+}
+
+/* What decoding gives back is the normal form. */
+static void test_normal_form(void)
+{
+    static const struct {
+        const char *text, *normal;
+    } rows[] = {
+        {"e\xCC\x81", "\xC3\xA9"},
+        {"a\xCC\x85\xCC\x81", "a\xCC\x85\xCC\x81"}, /* a mark of the same class blocks */
+        {"q\xCC\x87\xCC\xA3", "q\xCC\xA3\xCC\x87"}, /* marks are sorted */
+        {"o\xCC\xA3\xCC\x82", "\xE1\xBB\x99"},      /* two steps to one letter */
+        {"\xE1\x84\x80\xE1\x85\xA1\xE1\x86\xA8", "\xEA\xB0\x81"}, /* Hangul by rule */
+        {"\xE0\xBD\x83", "\xE0\xBD\x82\xE0\xBE\xB7"},             /* excluded from composition */
+        {"\xE2\x84\xAB", "\xC3\x85"},                             /* a singleton, then composed */
+        {"\xCC\x81\xFFx", "\xCC\x81\xFFx"},
+    };
+    plmm_tokenizer *t = NULL;
+    plmm_error err = {0};
+    CHECK(plmm_tokenizer_load("tests/vectors/tokenizers/qwen-2-NFC.json", &t, &err) == PLMM_OK,
+          "%s", err.msg);
+    for (size_t i = 0; t != NULL && i < COUNT(rows); i++) {
+        plmm_ids ids = {0};
+        char *back = NULL;
+        size_t len;
+        CHECK(plmm_tokenizer_encode(t, rows[i].text, strlen(rows[i].text), 0, &ids, &err) ==
+                  PLMM_OK,
+              "%s", err.msg);
+        CHECK(plmm_tokenizer_decode(t, ids.v, ids.n, 0, &back, &len, &err) == PLMM_OK, "%s",
+              err.msg);
+        CHECK(back != NULL && strcmp(back, rows[i].normal) == 0, "row %zu: %s", i, back);
+        plmm_free(back);
+        plmm_ids_free(&ids);
+    }
+    plmm_tokenizer_free(t);
+}
+
+/* Text that spells a special token in plain letters is never merged into it. */
+static void test_special_word(void)
+{
+    static const char *const specials[] = {"end"};
+    static const char text[] = "end end end end end";
+    plmm_tokenizer_params p = {300, 1, specials, 1};
+    plmm_tokenizer_trainer *tr = NULL;
+    plmm_tokenizer *t = NULL;
+    plmm_error err = {0};
+    bool ok = plmm_tokenizer_trainer_new(&p, &tr, &err) == PLMM_OK &&
+              plmm_tokenizer_trainer_feed(tr, text, sizeof text - 1, &err) == PLMM_OK &&
+              plmm_tokenizer_trainer_finish(tr, &t, &err) == PLMM_OK;
+    CHECK(ok, "%s", err.msg);
+    plmm_ids ids = {0};
+    if (ok) {
+        CHECK(plmm_tokenizer_encode(t, text, sizeof text - 1, 0, &ids, &err) == PLMM_OK, "%s",
+              err.msg);
+        for (size_t i = 0; i < ids.n; i++) {
+            CHECK(ids.v[i] != 0, "text became the special token");
+        }
+    }
+    plmm_ids_free(&ids);
+    plmm_tokenizer_free(t);
+    plmm_tokenizer_trainer_free(tr);
+}
+
 /* --- memory --- */
 
 static plmm_status all_of_it(plmm_error *err)
@@ -369,6 +472,9 @@ int main(void)
     test_random_bytes();
     test_long_word();
     test_refusals();
+    test_rules();
+    test_normal_form();
+    test_special_word();
     test_memory();
     CHECK(plmm_alloc_live() == 0, "%ld blocks leaked", plmm_alloc_live());
     return plmm_test_end();
