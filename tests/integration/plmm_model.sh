@@ -1,0 +1,96 @@
+#!/bin/sh
+# plmm-model from end to end on a small text, and its answer to bad input of each kind.
+# usage: plmm_model.sh PLMM_MODEL
+set -eu
+tool=$1
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+fail=0
+
+say() {
+    echo "FAILED: $*"
+    fail=1
+}
+
+# refuse "WORDS OF THE MESSAGE" ARGUMENT...: exit status 2, one line that holds the words.
+refuse() {
+    words=$1
+    shift
+    status=0
+    "$tool" "$@" >"$dir/out" 2>"$dir/err" || status=$?
+    [ $status = 2 ] || say "$* ended with $status, not 2"
+    grep -qF -- "$words" "$dir/err" || say "$* did not say \"$words\" but: $(cat "$dir/err")"
+    [ "$(wc -l <"$dir/err")" = 1 ] || say "$* printed more than a line: $(cat "$dir/err")"
+}
+
+# --- a model, an adapter, answers ---
+for thing in cow dog cat fox; do
+    for color in red blue green; do
+        echo "{\"prompt\": \"what is a $color $thing?\", \"response\": \"a $thing that is $color\", \"domain\": \"$color\"}"
+    done
+done >"$dir/rows.jsonl"
+small="--dim 32 --heads 2 --kv-heads 1 --hidden 48 --layers 2 --context 48 --vocab 300 --batch-tokens 256 --quiet"
+for threads in 1 2; do
+    # shellcheck disable=SC2086 # words
+    "$tool" pretrain "$dir/rows.jsonl" --out "$dir/m$threads" --steps 20 $small --threads $threads >"$dir/log"
+done
+for file in config.json tokenizer.json tokenizer_config.json model.safetensors; do
+    cmp -s "$dir/m1/$file" "$dir/m2/$file" || say "$file depends on the number of threads"
+done
+# shellcheck disable=SC2086
+"$tool" pretrain "$dir/rows.jsonl" --out "$dir/m" --steps 700 --lr 0.003 $small >"$dir/log"
+"$tool" train "$dir/m" "$dir/rows.jsonl" --out "$dir/a" --steps 60 --lr 0.005 --held-out "$dir/rows.jsonl" --json \
+    --quiet >"$dir/train.json"
+"$tool" train "$dir/m" "$dir/rows.jsonl" --out "$dir/a2" --steps 60 --lr 0.005 --quiet >/dev/null
+cmp -s "$dir/a/adapter_model.safetensors" "$dir/a2/adapter_model.safetensors" || say "equal seeds, unequal adapters"
+"$tool" eval "$dir/m" "$dir/rows.jsonl" --adapter "$dir/a" --json --quiet --max-new 16 >"$dir/eval.json"
+grep -q '"exact_match":1' "$dir/eval.json" || say "the taught answers are not given: $(cat "$dir/eval.json")"
+grep -q '"blue":{"dialogues":4' "$dir/eval.json" || say "no row for a domain: $(cat "$dir/eval.json")"
+answer=$("$tool" generate "$dir/m" --adapter "$dir/a" --chat --prompt "what is a red fox?")
+[ "$answer" = "a fox that is red" ] || say "generate answered \"$answer\""
+one=$("$tool" generate "$dir/m" --prompt "what" --temperature 1 --seed 3 --max-new 9 --json)
+two=$("$tool" generate "$dir/m" --prompt "what" --temperature 1 --seed 3 --max-new 9 --json)
+[ "$one" = "$two" ] || say "equal seeds, unequal texts"
+ids=$("$tool" tokenize "$dir/m" --text "a red cow" --bos | head -n 1)
+[ "$("$tool" tokenize "$dir/m" --decode "$ids")" = "<|begin|>a red cow" ] || say "decoding $ids"
+"$tool" info "$dir/m" --adapter "$dir/a" --json | grep -q '"rank":8' || say "info without the adapter"
+"$tool" info "$dir/m" --tensors | grep -q model.embed_tokens.weight || say "info without tensors"
+"$tool" pretrain "$dir/rows.jsonl" --init "$dir/m" --out "$dir/m3" --steps 2 --dtype bf16 --quiet >/dev/null
+
+# --- bad input, a sentence each ---
+refuse "no model at $dir/none" info "$dir/none"
+refuse "no config.json" info "$dir"
+refuse "name the model's file" info "$dir/a"
+refuse "$dir/none" train "$dir/m" "$dir/none" --out "$dir/x"
+refuse "say with --out" train "$dir/m" "$dir/rows.jsonl"
+refuse "--targets: \"w\"" train "$dir/m" "$dir/rows.jsonl" --out "$dir/x" --targets q,w
+refuse "--dtype is \"f8\"" train "$dir/m" "$dir/rows.jsonl" --out "$dir/x" --dtype f8
+refuse "rank" train "$dir/m" "$dir/rows.jsonl" --out "$dir/x" --rank 0
+refuse "learing-rate" train "$dir/m" "$dir/rows.jsonl" --out "$dir/x" --learing-rate 1
+refuse "adapter_config.json" eval "$dir/m" "$dir/rows.jsonl" --adapter "$dir/m"
+refuse "max-new" eval "$dir/m" "$dir/rows.jsonl" --max-new 47
+refuse "no token id" tokenize "$dir/m" --decode "1 x"
+echo '{"question": "?"}' >"$dir/bad.jsonl"
+refuse "bad.jsonl:1: no dialogue" eval "$dir/m" "$dir/bad.jsonl"
+refuse "bad.jsonl:1: no dialogue" pretrain "$dir/bad.jsonl" --out "$dir/x"
+: >"$dir/empty.txt"
+refuse "holds no text" pretrain "$dir/empty.txt" --out "$dir/x"
+refuse "kv_heads" pretrain "$dir/rows.jsonl" --out "$dir/x" --heads 4 --kv-heads 3 --dim 32
+cp -r "$dir/m" "$dir/cut"
+head -c 5000 "$dir/m/model.safetensors" >"$dir/cut/model.safetensors"
+refuse "truncated" info "$dir/cut"
+sed 's/"hidden_size": 32/"hidden_size": 64/' "$dir/m/config.json" >"$dir/cut/config.json"
+cp "$dir/m/model.safetensors" "$dir/cut/"
+refuse "expected [" info "$dir/cut"
+sed 's/"hidden_act": "silu"/"hidden_act": "gelu"/' "$dir/m/config.json" >"$dir/cut/config.json"
+refuse "hidden_act \"gelu\" is not supported" info "$dir/cut"
+echo '{' >"$dir/cut/config.json"
+refuse "config.json:" info "$dir/cut"
+cp "$dir/m/config.json" "$dir/cut/"
+echo '{"model": {"type": "Unigram"}}' >"$dir/cut/tokenizer.json"
+refuse "only \"BPE\" is supported" info "$dir/cut"
+"$tool" --help | grep -q pretrain || say "no help"
+for verb in info pretrain train generate eval tokenize; do
+    "$tool" "$verb" --help | grep -q "usage: plmm-model $verb" || say "no help for $verb"
+done
+exit $fail
