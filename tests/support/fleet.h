@@ -319,6 +319,17 @@ static inline bool fleet_crashes(fleet *f, bool before)
            (f->persists == f->crash_at && f->crash_before == before);
 }
 
+/* What depends on a record is not said in the step that makes it: it is not durable yet (C4, C11). */
+#define FLEET_PERSIST_FIRST(out, persists, sends)                                                  \
+    do {                                                                                           \
+        uint32_t persist_ = 0, send_ = 0;                                                          \
+        for (uint32_t a_ = 0; a_ < (out)->n; a_++) {                                               \
+            persist_ += (persists);                                                                \
+            send_ += (sends);                                                                      \
+        }                                                                                          \
+        CHECK(persist_ == 0 || send_ == 0, "a step sends what is not durable");                    \
+    } while (0)
+
 /* ---- a device ---- */
 
 static inline void fleet_record(fleet_journal *j, const uint8_t *p, size_t len)
@@ -451,6 +462,10 @@ static inline void fleet_client_event(fleet *f, uint32_t i, plmm_client_event e,
         *status = rc;
         (void)snprintf(f->text, sizeof f->text, "%s", err.msg);
     }
+    FLEET_PERSIST_FIRST(
+        &out,
+        out.v[a_].type == PLMM_CLIENT_DO_PERSIST || out.v[a_].type == PLMM_CLIENT_DO_PERSIST_UPLOAD,
+        out.v[a_].type == PLMM_CLIENT_DO_SEND || out.v[a_].type == PLMM_CLIENT_DO_SEND_UPLOAD);
     for (uint32_t a = 0; rc == PLMM_OK && a < out.n && d->lives == before && !d->gone; a++) {
         fleet_client_obey(f, i, &out.v[a]);
     }
@@ -569,6 +584,8 @@ static inline void fleet_agg_event(fleet *f, plmm_agg_event e, plmm_status *stat
         *status = rc;
         (void)snprintf(f->text, sizeof f->text, "%s", err.msg);
     }
+    FLEET_PERSIST_FIRST(&out, out.v[a_].type == PLMM_AGG_DO_PERSIST,
+                        out.v[a_].type == PLMM_AGG_DO_SEND);
     /* Nested steps end borrowed pointers: what sends comes last, and lists are copied. */
     static uint64_t lists[8][4 * FLEET_MAX];
     static uint32_t depth;
