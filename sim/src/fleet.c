@@ -437,7 +437,7 @@ plmm_status fleet_run(fleet *f, plmm_error *err)
     plmm_status rc = open_fleet(f, err);
     f->watch.load_us += plmm_clock_us() - start;
     for (uint32_t e = 0; rc == PLMM_OK && e < f->data.n_experts; e++) {
-        rc = score_expert(f, &f->experts[e], NULL, 0, err);
+        rc = score_slot(f, &f->experts[e], err);
     }
     rc = rc != PLMM_OK ? rc : loop(f, err);
     rc = rc != PLMM_OK ? rc : fleet_tell(f, err);

@@ -115,6 +115,7 @@ typedef struct expert {
     plmm_round_record record;
     bool recorded;
     plmm_examples questions[SIM_KINDS];
+    plmm_score_record scores[SIM_KINDS]; /* the last ones */
 } expert;
 
 /* Wall time by what it went to; of the machine, not of the result. */
@@ -238,9 +239,8 @@ PLMM_NODISCARD plmm_status feed_open(fleet *f, plmm_error *err);
 
 /* ---- fleet_score.c ---- */
 PLMM_NODISCARD plmm_status score_open(fleet *f, plmm_error *err);
-/* Scores adapter (NULL: the base) as version of e. */
-PLMM_NODISCARD plmm_status score_expert(fleet *f, expert *e, const plmm_adapter *adapter,
-                                        uint32_t version, plmm_error *err);
+/* Records the score of e after this slot (0: the base), if it is one of those to be scored. */
+PLMM_NODISCARD plmm_status score_slot(fleet *f, expert *e, plmm_error *err);
 
 /* ---- fleet_version.c ---- */
 

@@ -100,6 +100,7 @@ static void begin_record(fleet *f, expert *e)
 {
     e->record = (plmm_round_record){.seed_index = f->seed_index,
                                     .expert = e->index,
+                                    .slot = f->slot,
                                     .round = (uint32_t)e->round,
                                     .attempt = e->attempt,
                                     .bits = e->config.params.ring_bits,
@@ -123,6 +124,7 @@ static plmm_status skip_round(fleet *f, expert *e, uint32_t n, plmm_error *err)
                    " are needed",
                    n, f->cfg->train.examples_min, e->config.roster_min);
     e->record.invited = n;
+    PLMM_TRY(score_slot(f, e, err));
     return fleet_round_ended(f, err);
 }
 
@@ -376,10 +378,7 @@ static plmm_status watch_phase(fleet *f, expert *e, plmm_error *err)
     if ((s.phase == PLMM_AGG_DONE || s.phase == PLMM_AGG_ABORTED) && e->running) {
         e->running = false;
         e->record.completed = s.phase == PLMM_AGG_DONE;
-        if (e->record.completed &&
-            (e->version % f->cfg->score.every == 0 || f->slot == f->cfg->rounds)) {
-            PLMM_TRY(score_expert(f, e, e->next, (uint32_t)e->version, err));
-        }
+        PLMM_TRY(score_slot(f, e, err));
         return fleet_round_ended(f, err);
     }
     return PLMM_OK;

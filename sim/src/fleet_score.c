@@ -88,24 +88,38 @@ static plmm_status score_kind(fleet *f, expert *e, uint32_t kind, const plmm_sta
     return rc;
 }
 
-plmm_status score_expert(fleet *f, expert *e, const plmm_adapter *adapter, uint32_t version,
-                         plmm_error *err)
+/* Scores adapter (NULL: the base) anew. */
+static plmm_status score_now(fleet *f, expert *e, const plmm_adapter *adapter, plmm_error *err)
 {
     uint64_t start = plmm_clock_us();
     const plmm_adapter *layers[1] = {adapter};
     plmm_stack stack = {layers, 1};
     for (uint32_t kind = 0; kind < SIM_KINDS; kind++) {
-        if (e->questions[kind].n == 0) {
-            continue;
-        }
-        plmm_score_record r = {.seed_index = f->seed_index,
-                               .expert = e->index,
-                               .version = version,
-                               .kind = kind,
-                               .chance = f->data.chance};
-        PLMM_TRY(score_kind(f, e, kind, adapter == NULL ? NULL : &stack, &r, err));
-        PLMM_TRY(plmm_run_add_score(f->run, &r, err));
+        e->scores[kind] = (plmm_score_record){.seed_index = f->seed_index,
+                                              .expert = e->index,
+                                              .version = (uint32_t)e->version,
+                                              .kind = kind,
+                                              .chance = f->data.chance};
+        PLMM_TRY(score_kind(f, e, kind, adapter == NULL ? NULL : &stack, &e->scores[kind], err));
     }
     f->watch.score_us += plmm_clock_us() - start;
+    return PLMM_OK;
+}
+
+plmm_status score_slot(fleet *f, expert *e, plmm_error *err)
+{
+    if (f->slot % f->cfg->score.every != 0 && f->slot != f->cfg->rounds) {
+        return PLMM_OK;
+    }
+    if (f->slot == 0 || e->scores[0].version != e->version) { /* an aborted round changes nothing */
+        const plmm_adapter *newest = e->next != NULL ? e->next : e->adapter;
+        PLMM_TRY(score_now(f, e, f->slot == 0 ? NULL : newest, err));
+    }
+    for (uint32_t kind = 0; kind < SIM_KINDS; kind++) {
+        e->scores[kind].slot = f->slot;
+        if (e->questions[kind].n > 0) {
+            PLMM_TRY(plmm_run_add_score(f->run, &e->scores[kind], err));
+        }
+    }
     return PLMM_OK;
 }

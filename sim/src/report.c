@@ -28,10 +28,10 @@ static uint32_t last_round(const plmm_run *run)
 {
     uint32_t last = 0;
     for (size_t i = 0; i < run->n_rounds; i++) {
-        last = run->rounds[i].round > last ? run->rounds[i].round : last;
+        last = run->rounds[i].slot > last ? run->rounds[i].slot : last;
     }
     for (size_t i = 0; i < run->n_scores; i++) {
-        last = run->scores[i].version > last ? run->scores[i].version : last;
+        last = run->scores[i].slot > last ? run->scores[i].slot : last;
     }
     return last;
 }
@@ -432,7 +432,7 @@ static bool round_curve(const plmm_run *run, round_value value, uint32_t last, b
         double hi = -INFINITY;
         size_t n = 0;
         for (size_t i = 0; i < run->n_rounds; i++) {
-            double v = run->rounds[i].round == round && run->rounds[i].completed
+            double v = run->rounds[i].slot == round && run->rounds[i].completed
                            ? value(&run->rounds[i])
                            : none;
             if (!isnan(v)) {

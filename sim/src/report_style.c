@@ -61,7 +61,8 @@ const char *const report_style[] = {
     "vertical-align:middle;white-space:nowrap}",
     "thead th{color:var(--soft);font-weight:500;font-size:.82rem;vertical-align:bottom}",
     "th.name,td.name{text-align:left;white-space:normal}tbody th{font-weight:600}",
-    "td.picture{width:26%;min-width:150px}td.margin{font-weight:650}",
+    "td.picture{width:20%;min-width:150px}tbody "
+    "td.name{white-space:nowrap}td.margin{font-weight:650}",
     ".good{color:var(--good)}.bad{color:var(--bad)}",
     "tr.next td,tr.next th{border-top:2px solid var(--line)}",
     "dl{display:grid;grid-template-columns:minmax(9em,max-content) 1fr;gap:4px 18px;margin:8px 0;",

@@ -22,8 +22,9 @@ static void put_real(text *t, double v)
 
 static void put_header(text *t, const plmm_run *run)
 {
-    text_add(t, "seed,expert,round,attempt,outcome,invited,cohort,survivors,neighbours,threshold,"
-                "bits,length");
+    text_add(t,
+             "seed,expert,slot,round,attempt,outcome,invited,cohort,survivors,neighbours,threshold,"
+             "bits,length");
     for (unsigned s = 0; s < PLMM_STEPS; s++) {
         text_fmt(t, ",dropped_%s", plmm_step_name(s));
     }
@@ -50,10 +51,10 @@ static void put_scores(text *t, const plmm_run *run, const plmm_round_record *r)
     for (size_t k = 0; k < run->n_kinds; k++) {
         double nll = (double)NAN;
         double exact = (double)NAN;
-        for (size_t i = 0; r->completed && i < run->n_scores; i++) {
+        for (size_t i = 0; i < run->n_scores; i++) {
             const plmm_score_record *s = &run->scores[i];
             if (s->seed_index == r->seed_index && s->expert == r->expert && s->kind == k &&
-                s->version == r->round) {
+                s->slot == r->slot) {
                 nll = s->nll;
                 exact = s->exact;
             }
@@ -69,7 +70,7 @@ static void put_round(text *t, const plmm_run *run, const plmm_round_record *r)
 {
     text_fmt(t, "%" PRIu64 ",", run->seeds[r->seed_index]);
     text_csv(t, run->experts[r->expert]);
-    text_fmt(t, ",%u,%u,", r->round, r->attempt);
+    text_fmt(t, ",%u,%u,%u,", r->slot, r->round, r->attempt);
     text_csv(t, r->completed ? "completed" : r->reason);
     text_fmt(t, ",%u,%u,%u,%u,%u,%u,%u", r->invited, r->cohort, r->survivors, r->neighbours,
              r->threshold, r->bits, r->length);

@@ -17,7 +17,8 @@ static const char schema[] =
     "CREATE TABLE kind(i INTEGER PRIMARY KEY, name TEXT NOT NULL);"
     "CREATE TABLE fact(i INTEGER PRIMARY KEY, section TEXT, key TEXT, value TEXT, help TEXT);"
     "CREATE TABLE round(seed INTEGER REFERENCES seed(i), expert INTEGER REFERENCES expert(i),"
-    " round INTEGER, attempt INTEGER, completed INTEGER, reason TEXT, invited INTEGER,"
+    " slot INTEGER, round INTEGER, attempt INTEGER, completed INTEGER, reason TEXT, invited "
+    "INTEGER,"
     " cohort INTEGER, neighbours INTEGER, threshold INTEGER, bits INTEGER, length INTEGER,"
     " survivors INTEGER, dropped_advertise INTEGER, dropped_share INTEGER, dropped_masked INTEGER,"
     " dropped_agree INTEGER, dropped_reveal INTEGER, late INTEGER, restarts INTEGER,"
@@ -27,12 +28,13 @@ static const char schema[] =
     " agree_ms INTEGER, reveal_ms INTEGER, publish_ms INTEGER, bytes_up INTEGER,"
     " bytes_down INTEGER, bytes_version INTEGER, fetches INTEGER, train_loss REAL, update_norm "
     "REAL, clipped REAL,"
-    " sum_checked INTEGER, sum_exact INTEGER, PRIMARY KEY(seed, expert, round, attempt));"
+    " sum_checked INTEGER, sum_exact INTEGER, PRIMARY KEY(seed, expert, slot));"
     "CREATE TABLE score(seed INTEGER REFERENCES seed(i), expert INTEGER REFERENCES expert(i),"
-    " version INTEGER, kind INTEGER REFERENCES kind(i), items INTEGER, nll REAL, exact REAL,"
-    " chance REAL, PRIMARY KEY(seed, expert, version, kind));";
+    " slot INTEGER, version INTEGER, kind INTEGER REFERENCES kind(i), items INTEGER, nll REAL, "
+    "exact REAL,"
+    " chance REAL, PRIMARY KEY(seed, expert, slot, kind));";
 
-enum { ROUND_COLUMNS = 42, SCORE_COLUMNS = 8 };
+enum { ROUND_COLUMNS = 43, SCORE_COLUMNS = 9 };
 
 static plmm_status db_fail(sqlite3 *db, const char *path, plmm_error *err)
 {
@@ -133,6 +135,7 @@ static void put_round(binder *b, const plmm_round_record *r)
 {
     put_int(b, r->seed_index);
     put_int(b, r->expert);
+    put_int(b, r->slot);
     put_int(b, r->round);
     put_int(b, r->attempt);
     put_int(b, r->completed);
@@ -171,19 +174,20 @@ static bool write_rows(sqlite3 *db, const plmm_run *run)
     binder b;
     if (!begin(db, &b,
                "INSERT INTO round VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,"
-               "?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)")) {
+               "?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)")) {
         return false;
     }
     for (size_t i = 0; i < run->n_rounds; i++) {
         put_round(&b, &run->rounds[i]);
     }
-    if (!end(&b) || !begin(db, &b, "INSERT INTO score VALUES(?,?,?,?,?,?,?,?)")) {
+    if (!end(&b) || !begin(db, &b, "INSERT INTO score VALUES(?,?,?,?,?,?,?,?,?)")) {
         return false;
     }
     for (size_t i = 0; i < run->n_scores; i++) {
         const plmm_score_record *s = &run->scores[i];
         put_int(&b, s->seed_index);
         put_int(&b, s->expert);
+        put_int(&b, s->slot);
         put_int(&b, s->version);
         put_int(&b, s->kind);
         put_int(&b, s->items);

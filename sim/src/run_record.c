@@ -169,8 +169,7 @@ static int by_round(const void *x, const void *y)
     const plmm_round_record *b = y;
     int c = order(a->seed_index, b->seed_index);
     c = c != 0 ? c : order(a->expert, b->expert);
-    c = c != 0 ? c : order(a->round, b->round);
-    return c != 0 ? c : order(a->attempt, b->attempt);
+    return c != 0 ? c : order(a->slot, b->slot);
 }
 
 static int by_score(const void *x, const void *y)
@@ -179,7 +178,7 @@ static int by_score(const void *x, const void *y)
     const plmm_score_record *b = y;
     int c = order(a->seed_index, b->seed_index);
     c = c != 0 ? c : order(a->expert, b->expert);
-    c = c != 0 ? c : order(a->version, b->version);
+    c = c != 0 ? c : order(a->slot, b->slot);
     return c != 0 ? c : order(a->kind, b->kind);
 }
 
@@ -194,12 +193,11 @@ void plmm_run_sort(plmm_run *run)
 }
 
 static const plmm_score_record *score_of(const plmm_run *run, size_t seed, uint32_t expert,
-                                         uint32_t kind, uint32_t version)
+                                         uint32_t kind, uint32_t slot)
 {
     for (size_t i = 0; i < run->n_scores; i++) {
         const plmm_score_record *s = &run->scores[i];
-        if (s->seed_index == seed && s->expert == expert && s->kind == kind &&
-            s->version == version) {
+        if (s->seed_index == seed && s->expert == expert && s->kind == kind && s->slot == slot) {
             return s;
         }
     }
@@ -213,7 +211,7 @@ static const plmm_score_record *last_score(const plmm_run *run, size_t seed, uin
     for (size_t i = 0; i < run->n_scores; i++) {
         const plmm_score_record *s = &run->scores[i];
         if (s->seed_index == seed && s->expert == expert && s->kind == kind &&
-            (last == NULL || s->version > last->version)) {
+            (last == NULL || s->slot > last->slot)) {
             last = s;
         }
     }
@@ -269,22 +267,22 @@ plmm_summary plmm_run_summary(const plmm_run *run, uint32_t expert, uint32_t kin
     return m;
 }
 
-plmm_spread plmm_run_nll_at(const plmm_run *run, uint32_t expert, uint32_t kind, uint32_t version)
+plmm_spread plmm_run_nll_at(const plmm_run *run, uint32_t expert, uint32_t kind, uint32_t slot)
 {
     plmm_spread s = {0};
     for (size_t seed = 0; seed < run->n_seeds; seed++) {
-        const plmm_score_record *r = score_of(run, seed, expert, kind, version);
+        const plmm_score_record *r = score_of(run, seed, expert, kind, slot);
         spread_add(&s, r == NULL ? (double)NAN : r->nll);
     }
     spread_end(&s);
     return s;
 }
 
-plmm_spread plmm_run_exact_at(const plmm_run *run, uint32_t expert, uint32_t kind, uint32_t version)
+plmm_spread plmm_run_exact_at(const plmm_run *run, uint32_t expert, uint32_t kind, uint32_t slot)
 {
     plmm_spread s = {0};
     for (size_t seed = 0; seed < run->n_seeds; seed++) {
-        const plmm_score_record *r = score_of(run, seed, expert, kind, version);
+        const plmm_score_record *r = score_of(run, seed, expert, kind, slot);
         spread_add(&s, r == NULL ? (double)NAN : r->exact);
     }
     spread_end(&s);

@@ -160,7 +160,7 @@ static const plmm_config_key keys[] = {
                     "devices check in within this time of a round's start"),
 
     PLMM_CONFIG_U32(C, score.every, "score.every", "1", 1, 100000,
-                    "an expert is scored after every so many versions, and the last"),
+                    "experts are scored after every so many rounds, and after the last"),
     PLMM_CONFIG_U32(C, score.batch_tokens, "score.batch_tokens", "512", 8, 1048576,
                     "tokens that are scored at a time"),
 };

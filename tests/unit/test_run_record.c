@@ -42,6 +42,7 @@ static plmm_run *make(bool backwards, bool exact)
             plmm_score_record s = {seed,
                                    expert,
                                    version,
+                                   version,
                                    kind,
                                    40,
                                    3 - 0.4 * version + 0.01 * seed,
@@ -51,6 +52,7 @@ static plmm_run *make(bool backwards, bool exact)
         }
         plmm_round_record q = {.seed_index = seed,
                                .expert = expert,
+                               .slot = version + 1,
                                .round = version + 1,
                                .attempt = 1,
                                .completed = version != 3,

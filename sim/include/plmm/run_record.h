@@ -31,7 +31,8 @@ const char *plmm_step_name(unsigned step);
 
 typedef struct plmm_round_record {
     uint32_t seed_index, expert; /* indices into the run's lists */
-    uint32_t round, attempt;     /* from 1 */
+    uint32_t slot;               /* it was the slot-th that this expert began, from 1 */
+    uint32_t round, attempt;     /* from 1; an aborted round is tried again */
     bool completed;
     char reason[160];                             /* why it was aborted, else empty */
     uint32_t invited, cohort;                     /* checked in and selected; entered the roster */
@@ -50,9 +51,10 @@ typedef struct plmm_round_record {
     bool sum_checked, sum_exact; /* unmasked sum against the plain sum of the survivors' inputs */
 } plmm_round_record;
 
-/* Score of one version of an expert on one kind of held-out questions. Version 0 is the base. */
+/* Score of an expert on one kind of held-out questions after its slot-th round (0: before the first,
+ * which is the base), with the version that it then had. */
 typedef struct plmm_score_record {
-    uint32_t seed_index, expert, version, kind;
+    uint32_t seed_index, expert, slot, version, kind;
     uint32_t items;
     double nll;    /* nats a response token */
     double exact;  /* share of greedy answers that match, or NAN when not asked for */
@@ -95,7 +97,7 @@ PLMM_NODISCARD plmm_status plmm_run_add_fact(plmm_run *run, const char *section,
 /* Keeps the configuration (copied): with it the run can be repeated from its own output. */
 PLMM_NODISCARD plmm_status plmm_run_set_config(plmm_run *run, const char *json, plmm_error *err);
 
-/* Puts rounds and scores into the order (seed, expert, round or version, kind), whatever the order
+/* Puts rounds and scores into the order (seed, expert, slot, kind), whatever the order
  * in which parallel seeds added them. The writers call for it to have been done. */
 void plmm_run_sort(plmm_run *run);
 
@@ -104,7 +106,7 @@ typedef struct plmm_spread {
     size_t n;                /* seeds that have the value; 0: all others are NAN */
 } plmm_spread;
 
-/* One expert on one kind of questions, over the seeds: the base, the last version scored, and their
+/* One expert on one kind of questions, over the seeds: the base, the last score, and their
  * difference taken within each seed. */
 typedef struct plmm_summary {
     uint32_t items; /* of the first seed */
@@ -115,10 +117,9 @@ typedef struct plmm_summary {
 } plmm_summary;
 plmm_summary plmm_run_summary(const plmm_run *run, uint32_t expert, uint32_t kind);
 
-/* Mean and spread over seeds of a score at one version; n = 0 if nobody measured there. */
-plmm_spread plmm_run_nll_at(const plmm_run *run, uint32_t expert, uint32_t kind, uint32_t version);
-plmm_spread plmm_run_exact_at(const plmm_run *run, uint32_t expert, uint32_t kind,
-                              uint32_t version);
+/* Mean and spread over seeds of a score after one slot; n = 0 if nobody measured there. */
+plmm_spread plmm_run_nll_at(const plmm_run *run, uint32_t expert, uint32_t kind, uint32_t slot);
+plmm_spread plmm_run_exact_at(const plmm_run *run, uint32_t expert, uint32_t kind, uint32_t slot);
 
 /* Rounds whose unmasked sum was compared with the plain sum, and how many were equal to the bit. */
 void plmm_run_checked(const plmm_run *run, size_t *checked, size_t *exact);
