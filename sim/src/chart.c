@@ -81,7 +81,9 @@ static void draw_axes(text *t, const chart_lines *c, const axis *x, const axis *
     }
     double step = nice_step(x->hi - x->lo, 6, false);
     step = step < 1 ? 1 : step;
-    for (double v = ceil(x->lo / step) * step; v <= x->hi + 1e-9; v += step) {
+    double first = ceil(x->lo / step) * step;
+    for (int i = 0; first + i * step <= x->hi + 1e-9; i++) {
+        double v = first + i * step;
         text_fmt(t, "<text class=\"tick\" x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%.0f</text>\n",
                  place(x, v), HEIGHT - BOTTOM + 15, v);
     }

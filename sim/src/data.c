@@ -107,20 +107,14 @@ static plmm_status world_lexicons(sim_data *d, plmm_error *err)
     return PLMM_OK;
 }
 
-static void world_questions(sim_data *d, const plmm_sim_config *c)
+static void world_questions(sim_data *d, const plmm_sim_config *c, uint32_t e, uint32_t kind)
 {
-    for (uint32_t e = 0; e < d->n_experts; e++) {
-        for (uint32_t kind = 0; kind < SIM_KINDS; kind++) {
-            uint32_t taken = 0;
-            for (size_t i = 0; i < d->world.n_questions; i++) {
-                const plmm_world_question *q = &d->world.questions[i];
-                if (taken < c->data.questions && (uint32_t)q->test == kind &&
-                    strcmp(q->domain, d->experts[e]) == 0) {
-                    d->questions[d->n_questions++] =
-                        (sim_question){q->prompt, q->response, e, kind};
-                    taken++;
-                }
-            }
+    uint32_t taken = 0;
+    for (size_t i = 0; i < d->world.n_questions && taken < c->data.questions; i++) {
+        const plmm_world_question *q = &d->world.questions[i];
+        if ((uint32_t)q->test == kind && strcmp(q->domain, d->experts[e]) == 0) {
+            d->questions[d->n_questions++] = (sim_question){q->prompt, q->response, e, kind};
+            taken++;
         }
     }
 }
@@ -149,7 +143,11 @@ static plmm_status load_world(sim_data *d, const plmm_sim_config *c, uint64_t se
     for (size_t i = 0; i < w->n_devices; i++) {
         d->devices[i] = (sim_device){w->devices[i].first, w->devices[i].count};
     }
-    world_questions(d, c);
+    for (uint32_t e = 0; e < d->n_experts; e++) {
+        for (uint32_t kind = 0; kind < SIM_KINDS; kind++) {
+            world_questions(d, c, e, kind);
+        }
+    }
     return world_lexicons(d, err);
 }
 
@@ -191,7 +189,7 @@ static void plain_name(char out[PLMM_SIM_NAME], const char *text)
         int c = tolower((unsigned char)*text);
         bool good = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
                     (n > 0 && (c == '.' || c == '-' || c == '_'));
-        out[n] = good ? (char)c : '-';
+        out[n] = (char)(good ? c : '-');
         n += good || n > 0;
     }
     out[n] = '\0';
@@ -328,28 +326,35 @@ static plmm_status group(records *r, plmm_error *err)
     return PLMM_OK;
 }
 
-/* The questions of one kind are spread evenly over what could be asked. */
+/* Moves at most `most` of the questions of one expert and kind, spread evenly over what could be asked,
+ * behind the n there are; returns how many. */
+static size_t thin_kind(sim_data *d, size_t n, size_t kept, uint32_t most, const uint32_t at[2])
+{
+    size_t have = 0;
+    for (size_t i = 0; i < n; i++) {
+        have += d->questions[i].expert == at[0] && d->questions[i].kind == at[1];
+    }
+    size_t want = have < most ? have : most;
+    size_t seen = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (d->questions[i].expert != at[0] || d->questions[i].kind != at[1]) {
+            continue;
+        }
+        if ((seen + 1) * want / have > seen * want / have) { /* the next of want even steps */
+            d->questions[n + kept++] = d->questions[i];
+        }
+        seen++;
+    }
+    return kept;
+}
+
 static void thin_questions(sim_data *d, uint32_t most)
 {
     size_t kept = 0;
     size_t n = d->n_questions;
     for (uint32_t e = 0; e < d->n_experts; e++) {
         for (uint32_t kind = 0; kind < SIM_KINDS; kind++) {
-            size_t have = 0;
-            for (size_t i = 0; i < n; i++) {
-                have += d->questions[i].expert == e && d->questions[i].kind == kind;
-            }
-            size_t want = have < most ? have : most;
-            size_t seen = 0;
-            for (size_t i = 0; i < n; i++) {
-                if (d->questions[i].expert == e && d->questions[i].kind == kind) {
-                    /* the seen-th of have is the next of want evenly spaced ones */
-                    if ((seen + 1) * want / have > seen * want / have) {
-                        d->questions[n + kept++] = d->questions[i];
-                    }
-                    seen++;
-                }
-            }
+            kept = thin_kind(d, n, kept, most, (const uint32_t[2]){e, kind});
         }
     }
     memmove(d->questions, d->questions + n, kept * sizeof *d->questions);

@@ -101,24 +101,19 @@ int step_of_message(uint32_t type)
     }
 }
 
-static plmm_status deliver(fleet *f, uint32_t kind, uint32_t party, uint64_t after_ms,
-                           const uint8_t *head, size_t head_len, const uint8_t *tail,
-                           size_t tail_len, plmm_error *err)
+static plmm_status deliver(fleet *f, plmm_sim_event ev, span head, span tail, plmm_error *err)
 {
-    uint8_t *copy = plmm_alloc(head_len + tail_len, 1);
+    uint8_t *copy = plmm_alloc(head.len + tail.len, 1);
     if (copy == NULL) {
         return plmm_fail(err, PLMM_ERR_NOMEM, "cannot send a frame of %zu bytes: out of memory",
-                         head_len + tail_len);
+                         head.len + tail.len);
     }
-    memcpy(copy, head, head_len);
-    if (tail_len > 0) {
-        memcpy(copy + head_len, tail, tail_len);
+    memcpy(copy, head.p, head.len);
+    if (tail.len > 0) {
+        memcpy(copy + head.len, tail.p, tail.len);
     }
-    plmm_sim_event ev = {.at_ms = f->queue.now_ms + after_ms,
-                         .kind = kind,
-                         .party = party,
-                         .data = copy,
-                         .len = head_len + tail_len};
+    ev.data = copy;
+    ev.len = head.len + tail.len;
     plmm_status rc = plmm_event_queue_post(&f->queue, &ev, err);
     if (rc != PLMM_OK) {
         plmm_free(copy);
@@ -126,11 +121,10 @@ static plmm_status deliver(fleet *f, uint32_t kind, uint32_t party, uint64_t aft
     return rc;
 }
 
-plmm_status fleet_send(fleet *f, client *c, way to, const uint8_t *head, size_t head_len,
-                       const uint8_t *tail, size_t tail_len, plmm_error *err)
+plmm_status fleet_send(fleet *f, client *c, way to, span head, span tail, plmm_error *err)
 {
     const plmm_device_traits *t = &f->holders[c->device].traits;
-    size_t len = head_len + tail_len;
+    size_t len = head.len + tail.len;
     plmm_delivery d = plmm_delivery_draw(&f->cfg->faults, f->seed, f->frames++, len,
                                          to == TO_AGG ? t->up_kbps : t->down_kbps);
     plmm_round_record *r = &f->experts[c->expert].record;
@@ -138,10 +132,11 @@ plmm_status fleet_send(fleet *f, client *c, way to, const uint8_t *head, size_t 
     r->lost += d.lost;
     r->duplicates += d.copies - 1;
     *(to == TO_AGG ? &r->bytes_up : &r->bytes_down) += (uint64_t)len * (1 + d.lost);
-    uint32_t party = to == TO_AGG ? c->expert : (uint32_t)(c - f->clients);
     for (unsigned i = 0; i < d.copies; i++) {
-        PLMM_TRY(deliver(f, to == TO_AGG ? EV_TO_AGG : EV_TO_CLIENT, party, d.after_ms[i], head,
-                         head_len, tail, tail_len, err));
+        plmm_sim_event ev = {.at_ms = f->queue.now_ms + d.after_ms[i],
+                             .kind = to == TO_AGG ? EV_TO_AGG : EV_TO_CLIENT,
+                             .party = to == TO_AGG ? c->expert : (uint32_t)(c - f->clients)};
+        PLMM_TRY(deliver(f, ev, head, tail, err));
     }
     return PLMM_OK;
 }

@@ -32,6 +32,12 @@ typedef struct bytes {
     size_t len;
 } bytes;
 
+/* Borrowed octets. */
+typedef struct span {
+    const uint8_t *p;
+    size_t len;
+} span;
+
 /* A party's journal: records in the order in which they were persisted. */
 typedef struct journal {
     bytes *v;
@@ -180,8 +186,7 @@ PLMM_NODISCARD plmm_status fleet_post(fleet *f, uint32_t kind, uint32_t party, u
                                       uint64_t tag, plmm_error *err);
 typedef enum way { TO_AGG, TO_CLIENT } way;
 /* Sends head|tail over the link of c, as the faults will have it; counts it in the round's record. */
-PLMM_NODISCARD plmm_status fleet_send(fleet *f, client *c, way to, const uint8_t *head,
-                                      size_t head_len, const uint8_t *tail, size_t tail_len,
+PLMM_NODISCARD plmm_status fleet_send(fleet *f, client *c, way to, span head, span tail,
                                       plmm_error *err);
 client *fleet_client(fleet *f, uint32_t expert, uint32_t device);
 PLMM_NODISCARD plmm_status journal_add(journal *j, const uint8_t *p, size_t len, plmm_error *err);

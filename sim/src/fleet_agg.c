@@ -246,7 +246,7 @@ static plmm_status send_all(fleet *f, expert *e, const plmm_agg_action *a, plmm_
         }
         if (rc == PLMM_OK && a->to[i] >= 1 && a->to[i] <= f->data.n_devices) {
             client *c = fleet_client(f, e->index, (uint32_t)(a->to[i] - 1));
-            rc = fleet_send(f, c, TO_CLIENT, frame, len, NULL, 0, err);
+            rc = fleet_send(f, c, TO_CLIENT, (span){frame, len}, (span){NULL, 0}, err);
         }
     }
     plmm_free(frame);

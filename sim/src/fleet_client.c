@@ -127,8 +127,9 @@ static plmm_status send(fleet *f, client *c, const plmm_client_action *a, bool *
     if (!may) {
         return PLMM_OK;
     }
-    return fleet_send(f, c, TO_AGG, a->bytes, a->len, upload ? c->upload.p : NULL,
-                      upload ? c->upload.len : 0, err);
+    span head = {a->bytes, a->len};
+    span tail = {upload ? c->upload.p : NULL, upload ? c->upload.len : 0};
+    return fleet_send(f, c, TO_AGG, head, tail, err);
 }
 
 static plmm_status train(fleet *f, client *c, const plmm_client_action *a, bool *gone,

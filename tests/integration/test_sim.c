@@ -207,6 +207,32 @@ static void replayed(small_sim *s)
     plmm_run_free(run);
 }
 
+/* Memory runs out at one allocation after another (a sample of them): never a leak, never a half run. */
+static void out_of_memory(small_sim *s)
+{
+    small_sim_set(s, "seeds=[1]");
+    small_sim_set(s, "rounds=1");
+    small_sim_set(s, "experts=medicine");
+    plmm_sim_options o = {.threads = 1, .quiet = true};
+    plmm_sim_timing timing;
+    plmm_status rc = PLMM_ERR_NOMEM;
+    long k = 0;
+    for (; rc != PLMM_OK && k < 100000; k += 1 + k / 4) {
+        plmm_run *run = NULL;
+        plmm_error err = {0};
+        long live = plmm_alloc_live();
+        plmm_alloc_fail_at(k);
+        rc = plmm_sim_run_model(&s->cfg, &o, s->model, s->tokenizer, &run, &timing, &err);
+        plmm_alloc_fail_at(-1);
+        CHECK(rc == PLMM_OK || rc == PLMM_ERR_NOMEM, "failure %ld is %d: %s", k, rc, err.msg);
+        CHECK((rc == PLMM_OK) == (run != NULL), "failure %ld gives half a run", k);
+        plmm_run_free(run);
+        CHECK(plmm_alloc_live() == live, "failure %ld leaks %ld blocks", k,
+              plmm_alloc_live() - live);
+    }
+    CHECK(rc == PLMM_OK && k > 1000, "it takes %ld allocations", k);
+}
+
 static void stopped(small_sim *s)
 {
     static const volatile sig_atomic_t now = 1;
@@ -232,6 +258,9 @@ int main(void)
     stormy(&s);
     replayed(&s);
     from_files(&s);
+    small_sim_close(&s);
+    small_sim_open(&s);
+    out_of_memory(&s);
     small_sim_close(&s);
     CHECK(plmm_alloc_live() == live, "%ld blocks leak", plmm_alloc_live() - live);
     plmm_error err;
