@@ -15,6 +15,7 @@ enum {
     WAIT_MAX_MS = 500,   /* so that a stop is seen */
     EMPTY_PAUSE_MS = 50, /* after an empty answer that came at once */
     LOST_PAUSE_MS = 100,
+    TURNED_AWAY_MS = 1000,
     ANSWER_MS = 10000, /* a request with frames is answered at once: longer, and it is lost */
     HELD_MS = 60000,   /* an empty one is held for a while */
     FETCH_TRIES = 5
@@ -51,6 +52,8 @@ typedef struct join {
     bool over;
     plmm_abort reason; /* how it ended: NONE is completed */
     plmm_hash target;  /* version to fetch then */
+    uint64_t aborted_round;
+    uint32_t turned_away; /* check-ins in a row that led to no round */
     uint64_t asked_ms;
     bool asked_frames;  /* the request under way carries some */
     uint64_t joined_ms; /* when a round was last joined, or the run began */
@@ -121,6 +124,8 @@ static void end(join *j, const plmm_client_action *a)
     j->over = true;
     j->reason = done ? PLMM_ABORT_NONE : a->reason;
     j->target = a->model;
+    j->aborted_round = a->round;
+    j->turned_away = a->round != 0 ? 0 : j->turned_away;
     j->result->rounds += done;
     j->result->aborted += !done && a->round != 0;
     if (!done) {
@@ -589,7 +594,10 @@ static plmm_status after_round(join *j, plmm_error *err)
         return plmm_fail(err, PLMM_ERR_TIMEOUT, "no round completed within %u s; the last one: %s",
                          j->c->patience_ms / 1000, j->result->last);
     }
-    plmm_clock_sleep_ms(LOST_PAUSE_MS);
+    /* Turned away before a round was joined: it is over or full, another begins in a while. */
+    j->turned_away = j->aborted_round != 0 ? 0 : j->turned_away + 1;
+    uint64_t pause = (uint64_t)LOST_PAUSE_MS << (j->turned_away < 5 ? j->turned_away : 5);
+    plmm_clock_sleep_ms(pause < TURNED_AWAY_MS ? pause : TURNED_AWAY_MS);
     return PLMM_OK;
 }
 

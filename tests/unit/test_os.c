@@ -1,4 +1,5 @@
 /* base/os and nearest names: files, pool, log lines, command lines. */
+#include "plmm/address.h"
 #include "plmm/alloc.h"
 #include "plmm/cli.h"
 #include "plmm/clock.h"
@@ -182,6 +183,40 @@ static void test_log(void)
     (void)close(fd[1]);
 }
 
+static void test_address(void)
+{
+    static const struct {
+        const char *url, *want; /* NULL: refused */
+        plmm_status rc;
+    } rows[] = {
+        {"tcp://127.0.0.1:7878", "tcp://127.0.0.1:7878", PLMM_OK},
+        {"tcp://127.200.3.4:0", "tcp://127.200.3.4:0", PLMM_OK},
+        {"tcp://localhost:9", "tcp://127.0.0.1:9", PLMM_OK},
+        {"tcp://[::1]:65535", "tcp://[::1]:65535", PLMM_OK},
+        {"tcp://0.0.0.0:1", NULL, PLMM_ERR_UNSUPPORTED},
+        {"tcp://*:1", NULL, PLMM_ERR_UNSUPPORTED},
+        {"tcp://[::]:1", NULL, PLMM_ERR_UNSUPPORTED},
+        {"tcp://127.0.0.1.evil.example:1", NULL, PLMM_ERR_UNSUPPORTED},
+        {"tcp://127.0.0.256:1", NULL, PLMM_ERR_UNSUPPORTED},
+        {"tcp://127.1:1", NULL, PLMM_ERR_UNSUPPORTED},
+        {"tcp://localhost.example:1", NULL, PLMM_ERR_UNSUPPORTED},
+        {"tcp://:1", NULL, PLMM_ERR_UNSUPPORTED},
+        {"tcp://127.0.0.1", NULL, PLMM_ERR_CONFIG},
+        {"tcp://127.0.0.1:65536", NULL, PLMM_ERR_CONFIG},
+        {"tcp://127.0.0.1:1x", NULL, PLMM_ERR_CONFIG},
+        {"ipc:///tmp/x", NULL, PLMM_ERR_CONFIG},
+        {"", NULL, PLMM_ERR_CONFIG},
+    };
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        char out[PLMM_ADDRESS_BYTES] = "";
+        plmm_error err = {0};
+        plmm_status rc = plmm_address_loopback(rows[i].url, "cannot listen on", out, &err);
+        CHECK(rc == rows[i].rc, "%s: %s", rows[i].url, err.msg);
+        CHECK(strcmp(out, rows[i].want != NULL ? rows[i].want : "") == 0, "%s: got %s", rows[i].url,
+              out);
+    }
+}
+
 static const plmm_cli_option options[] = {
     {"json", PLMM_CLI_FLAG, NULL, NULL, 0, 0, "print JSON"},
     {"top", PLMM_CLI_INT, "N", "10", 1, 1000, "rows to show"},
@@ -260,6 +295,7 @@ int main(void)
     test_pool(3);
     test_clock();
     test_log();
+    test_address();
     test_cli_errors();
     test_cli();
     plmm_progress p;
