@@ -124,7 +124,9 @@ static void reform(const char *what, size_t at, size_t drop, const uint8_t *add,
     CHECK(plmm_frame_decode(&g, buf, len, &err) == PLMM_OK, "%s", err.msg);
     at = at == SIZE_MAX ? len : PLMM_FRAME_PREFIX + at;
     memmove(buf + at + add_len, buf + at + drop, len - at - drop);
-    memcpy(buf + at, add, add_len);
+    for (size_t i = 0; i < add_len; i++) {
+        buf[at + i] = add[i];
+    }
     len = len - drop + add_len;
     plmm_store_le32(buf + 4, (uint32_t)(len - PLMM_FRAME_PREFIX));
     CHECK(plmm_frame_decode(&g, buf, len, &err) == PLMM_ERR_WIRE, "%s was taken", what);
