@@ -1,6 +1,7 @@
 /* Models on disk: Hugging Face directories and llama2.c files. */
 #include "plmm/checkpoint.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -75,6 +76,28 @@ static plmm_status read_config(const char *dir, plmm_model_config *cfg, plmm_err
     return rc;
 }
 
+/* Before memory is taken: the file must hold as many numbers as config.json describes. */
+static plmm_status check_size(const plmm_model_config *c, const plmm_safetensors *st,
+                              plmm_error *err)
+{
+    size_t n;
+    const plmm_st_tensor *t = plmm_safetensors_tensors(st, &n);
+    uint64_t held = 0, dim = c->dim, q = (uint64_t)c->heads * c->head_dim;
+    uint64_t kv = (uint64_t)c->kv_heads * c->head_dim;
+    for (size_t i = 0; i < n; i++) {
+        held += t[i].count;
+    }
+    uint64_t layer =
+        2 * dim + 2 * dim * q + 2 * dim * kv + 3 * dim * c->hidden + (c->qkv_bias ? q + 2 * kv : 0);
+    uint64_t need = c->layers * layer + dim + c->vocab * dim * (c->tied ? 1 : 2);
+    if (held < need) {
+        return plmm_fail(err, PLMM_ERR_FORMAT,
+                         "config.json describes %" PRIu64 " parameters, the tensors hold %" PRIu64,
+                         need, held);
+    }
+    return PLMM_OK;
+}
+
 static plmm_status load_dir(const char *dir, const plmm_tokenizer *tok, plmm_model **model,
                             plmm_error *err)
 {
@@ -87,17 +110,17 @@ static plmm_status load_dir(const char *dir, const plmm_tokenizer *tok, plmm_mod
         cfg.eos = cfg.eos >= 0 ? cfg.eos : plmm_tokenizer_eos(tok);
     }
     PLMM_TRY(plmm_safetensors_open_dir(dir, &st, err));
-    plmm_status rc = plmm_model_new(&cfg, &m, err);
+    plmm_status rc = check_size(&cfg, st, err);
+    if (rc == PLMM_OK) {
+        rc = plmm_model_new(&cfg, &m, err);
+    }
     if (rc == PLMM_OK) {
         rc = fill(m, st, err);
-        if (rc != PLMM_OK) {
-            rc = plmm_fail_in(err, rc, "cannot load %s", dir);
-        }
     }
     plmm_safetensors_close(st);
     if (rc != PLMM_OK) {
         plmm_model_free(m);
-        return rc;
+        return plmm_fail_in(err, rc, "cannot load %s", dir);
     }
     *model = m;
     return PLMM_OK;

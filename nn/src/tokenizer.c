@@ -329,6 +329,33 @@ static int32_t usual_name(const plmm_tokenizer *t, const char *const *names, siz
     return -1;
 }
 
+/* Is there a separator at s[at] that follows something else? */
+static bool separates(const char *s, size_t n, size_t at, const char *sep, size_t len)
+{
+    return n - at >= len && memcmp(s + at, sep, len) == 0 &&
+           (at < len || memcmp(s + at - len, sep, len) != 0);
+}
+
+/* Where no pre-tokenizer cuts words, the vocabulary may: if no token has a space after anything but
+ * spaces, no merge can cross the beginning of a word, and short words merge much faster than one text. */
+static void find_separator(plmm_tokenizer *t)
+{
+    const char *sep = t->n_normal > 0 || t->meta_replace ? "\xE2\x96\x81" : " ";
+    size_t len = strlen(sep);
+    if (t->style != STYLE_SENTENCE || t->n_split > 0 || tokenizer_lookup(t, sep, len) < 0) {
+        return;
+    }
+    for (uint32_t id = 0; id < t->n_tokens; id++) {
+        const token *k = &t->tokens[id];
+        for (size_t at = 1; at < k->content_len; at++) {
+            if (separates(t->blob + k->content, k->content_len, at, sep, len)) {
+                return;
+            }
+        }
+    }
+    t->separator = sep;
+}
+
 plmm_status tokenizer_finish(plmm_tokenizer *t, plmm_error *err)
 {
     static const char *const begins[] = {"<|begin|>", "<s>", "<|begin_of_text|>", "<|startoftext|>",
@@ -351,6 +378,7 @@ plmm_status tokenizer_finish(plmm_tokenizer *t, plmm_error *err)
         }
         link_added(t, i);
     }
+    find_separator(t);
     if (t->bos < 0) {
         t->bos = t->prefix_bos >= 0 ? t->prefix_bos
                                     : usual_name(t, begins, sizeof begins / sizeof *begins);
@@ -512,6 +540,22 @@ static const char *prefix_of(const encoder *e, const char *s, size_t n)
     return "";
 }
 
+/* Words by the separator: each begins with a run of them. */
+static plmm_status encode_words(encoder *e, const char *s, size_t n, plmm_error *err)
+{
+    const char *sep = e->t->separator;
+    size_t len = strlen(sep), begin = 0;
+    for (size_t at = 1; at < n; at++) {
+        const char *next = memchr(s + at, sep[0], n - at);
+        at = next != NULL ? (size_t)(next - s) : n;
+        if (at < n && separates(s, n, at, sep, len)) {
+            PLMM_TRY(encode_word(e, s + begin, at - begin, err));
+            begin = at;
+        }
+    }
+    return encode_word(e, s + begin, n - begin, err);
+}
+
 /* A stretch without added tokens, already normalised. */
 static plmm_status encode_plain(encoder *e, const char *s, size_t n, plmm_error *err)
 {
@@ -530,6 +574,9 @@ static plmm_status encode_plain(encoder *e, const char *s, size_t n, plmm_error 
         n = e->prefixed.len;
     }
     e->at_start = false;
+    if (t->separator != NULL) {
+        return encode_words(e, s, n, err);
+    }
     return split_words(t->split, t->n_split, s, n, encode_word, e, err);
 }
 

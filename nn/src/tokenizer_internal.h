@@ -79,6 +79,8 @@ struct plmm_tokenizer {
     int32_t unk, bos, eos;
     int32_t prefix_bos, suffix_eos; /* what the template adds; -1 nothing */
     bool byte_fallback, fuse_unk, ignore_merges, strip_first;
+    const char
+        *separator; /* no token has it after anything else: words may be cut before it; or NULL */
     bool meta_replace; /* Metaspace: spaces become U+2581 before the prefix */
     prefix_kind prefix;
     normal_step normal[NORMAL_STEPS_MAX];
