@@ -22,7 +22,8 @@ enum { PROMPT = 32, QUESTIONS = 256, ANSWER = 8 };
 static double now(void)
 {
     struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    (void)clock_gettime(CLOCK_THREAD_CPUTIME_ID,
+                        &t); /* one thread: what neighbours take does not count */
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 

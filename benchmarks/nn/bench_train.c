@@ -23,7 +23,8 @@ typedef struct shape {
     uint32_t dim, layers, heads, kv_heads, hidden, vocab, seq, batch;
 } shape;
 
-static const shape shapes[] = {{"i", 64, 4, 4, 4, 192, 512, 64, 4},
+static const shape shapes[] = {{"260K", 64, 5, 8, 4, 172, 512, 128, 4},
+                               {"i", 64, 4, 4, 4, 192, 512, 64, 4},
                                {"ii", 128, 6, 4, 4, 384, 1024, 128, 4},
                                {"iii", 288, 6, 6, 6, 768, 32000, 128, 4},
                                {"iv", 576, 30, 9, 3, 1536, 49152, 128, 1}};
@@ -31,7 +32,8 @@ static const shape shapes[] = {{"i", 64, 4, 4, 4, 192, 512, 64, 4},
 static double now(void)
 {
     struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    (void)clock_gettime(CLOCK_THREAD_CPUTIME_ID,
+                        &t); /* one thread: what neighbours take does not count */
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 

@@ -90,10 +90,10 @@ typedef void strip_fn(size_t m, size_t k, const float *a, size_t a_row, size_t a
 #if KERNELS_LANES == 16 /* 32 registers of 16 */
 STRIP(strip4, v16, 4, 6, 4)
 STRIP(strip3, v16, 3, 8, 4)
-STRIP(strip2, v16, 2, 12, 4)
-STRIP(strip1, v16, 1, 16, 4)
-STRIP(strip_half, v8, 1, 16, 4)
-STRIP(strip_quarter, v4, 1, 16, 4)
+STRIP(strip2, v16, 2, 8, 4)
+STRIP(strip1, v16, 1, 8, 4)
+STRIP(strip_half, v8, 1, 8, 4)
+STRIP(strip_quarter, v4, 1, 8, 4)
 #elif KERNELS_LANES == 8 /* 16 registers of 8 */
 STRIP(strip2, v8, 2, 6, 4)
 STRIP(strip1, v8, 1, 8, 4)
