@@ -186,13 +186,13 @@ static void directory_of(const char *path, char out[PLMM_PATH_MAX])
 
 static plmm_status find_tokenizer(const char *dir, plmm_tokenizer **out, plmm_error *err)
 {
-    static const char *const usual[] = {"tokenizer.json", "tokenizer.bin"};
+    static const char *const usual[] = {"tokenizer.json", "tokenizer.bin", "merges.txt"};
     char path[PLMM_PATH_MAX];
     *out = NULL;
-    for (size_t i = 0; i < 2; i++) {
+    for (size_t i = 0; i < sizeof usual / sizeof usual[0]; i++) {
         PLMM_TRY(plmm_path_join(path, sizeof path, dir, usual[i], err));
         if (plmm_path_exists(path)) {
-            return plmm_tokenizer_load(path, out, err);
+            return plmm_tokenizer_load(dir, out, err);
         }
     }
     search s = {.prefix = "tok"};

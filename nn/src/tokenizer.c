@@ -793,26 +793,37 @@ static plmm_status parse_any(const char *bytes, size_t len, const char *name, pl
                : plmm_tokenizer_parse_llama2c((const uint8_t *)bytes, len, name, out, err);
 }
 
-plmm_status plmm_tokenizer_load(const char *path, plmm_tokenizer **out, plmm_error *err)
+static plmm_status load_file(const char *path, plmm_tokenizer **out, plmm_error *err)
 {
-    char file[PLMM_PATH_MAX];
-    if (plmm_path_is_dir(path)) {
-        PLMM_TRY(plmm_path_join(file, sizeof file, path, "tokenizer.json", err));
-        if (!plmm_path_exists(file)) {
-            PLMM_TRY(plmm_path_join(file, sizeof file, path, "tokenizer.bin", err));
-        }
-        if (!plmm_path_exists(file)) {
-            return plmm_fail(err, PLMM_ERR_NOTFOUND,
-                             "%s has no tokenizer.json and no tokenizer.bin", path);
-        }
-        path = file;
-    }
     uint8_t *bytes;
     size_t len;
     PLMM_TRY(plmm_file_read(path, PLMM_TOKENIZER_FILE_MAX, &bytes, &len, err));
     plmm_status rc = parse_any((const char *)bytes, len, path, out, err);
     plmm_free(bytes);
     return rc;
+}
+
+plmm_status plmm_tokenizer_load(const char *path, plmm_tokenizer **out, plmm_error *err)
+{
+    static const char *const whole[] = {"tokenizer.json", "tokenizer.bin"};
+    char file[PLMM_PATH_MAX], merges[PLMM_PATH_MAX];
+    if (!plmm_path_is_dir(path)) {
+        return load_file(path, out, err);
+    }
+    for (size_t i = 0; i < sizeof whole / sizeof whole[0]; i++) {
+        PLMM_TRY(plmm_path_join(file, sizeof file, path, whole[i], err));
+        if (plmm_path_exists(file)) {
+            return load_file(file, out, err);
+        }
+    }
+    PLMM_TRY(plmm_path_join(file, sizeof file, path, "vocab.json", err));
+    PLMM_TRY(plmm_path_join(merges, sizeof merges, path, "merges.txt", err));
+    if (plmm_path_exists(file) && plmm_path_exists(merges)) {
+        return tokenizer_load_merges(file, merges, out, err);
+    }
+    return plmm_fail(err, PLMM_ERR_NOTFOUND,
+                     "%s has no tokenizer.json, no tokenizer.bin and no vocab.json with merges.txt",
+                     path);
 }
 
 plmm_status plmm_tokenizer_save(const plmm_tokenizer *t, const char *dir, plmm_error *err)

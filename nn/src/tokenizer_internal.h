@@ -123,6 +123,10 @@ uint32_t tokenizer_store(plmm_tokenizer *t, const char *bytes, size_t len);
 /* Once all tokens and added tokens are there: byte_id, usual names, search lists. */
 plmm_status tokenizer_finish(plmm_tokenizer *t, plmm_error *err);
 
+/* From vocab.json and merges.txt. */
+plmm_status tokenizer_load_merges(const char *vocab, const char *merges, plmm_tokenizer **out,
+                                  plmm_error *err) PLMM_NODISCARD;
+
 /* GPT-2's printable form of bytes: byte -> code point, and back (-1 if it is none). */
 uint32_t byte_to_char(unsigned char b);
 int char_to_byte(uint32_t cp);

@@ -115,46 +115,13 @@ static void check_llama_cpp(const char *inp, const char *out, const plmm_tokeniz
     plmm_free(lines);
 }
 
-/* GPT-2's vocab.json and merges.txt as a tokenizer.json. */
-static plmm_tokenizer *gpt2(void)
-{
-    size_t vocab_len, merges_len;
-    char *vocab = text_of("tokenizers/gpt2/vocab.json", &vocab_len);
-    char *merges = text_of("tokenizers/gpt2/merges.txt", &merges_len);
-    plmm_text json = {0};
-    plmm_json_writer w;
-    plmm_error err = {0};
-    plmm_tokenizer *t = NULL;
-    static const char head[] =
-        "{\"pre_tokenizer\": {\"type\": \"ByteLevel\", \"add_prefix_space\": "
-        "false}, \"decoder\": {\"type\": \"ByteLevel\"}, \"model\": "
-        "{\"type\": \"BPE\", \"vocab\": ";
-    bool ok = plmm_text_sink(&json, head, sizeof head - 1, &err) == PLMM_OK &&
-              plmm_text_sink(&json, vocab, vocab_len, &err) == PLMM_OK &&
-              plmm_text_sink(&json, ", \"merges\": ", 12, &err) == PLMM_OK;
-    plmm_json_begin(&w, PLMM_JSON_COMPACT, plmm_text_sink, &json);
-    plmm_json_open_array(&w);
-    for (char *line = strtok(merges, "\n"); line != NULL; line = strtok(NULL, "\n")) {
-        if (strncmp(line, "#version", 8) != 0) {
-            plmm_json_put_text(&w, line);
-        }
-    }
-    plmm_json_close_array(&w);
-    ok = ok && plmm_json_end(&w, &err) == PLMM_OK &&
-         plmm_text_sink(&json, "}}", 2, &err) == PLMM_OK &&
-         plmm_tokenizer_parse_json(json.text, json.len, "gpt2", &t, &err) == PLMM_OK;
-    CHECK(ok, "%s", err.msg);
-    plmm_text_free(&json);
-    plmm_free(vocab);
-    plmm_free(merges);
-    return t;
-}
-
 static void check_tokenizers(void)
 {
     plmm_error err = {0};
-    plmm_tokenizer *t = gpt2();
+    plmm_tokenizer *t = NULL;
+    CHECK(plmm_tokenizer_load(at("tokenizers/gpt2"), &t, &err) == PLMM_OK, "%s", err.msg);
     if (t != NULL) {
+        CHECK(plmm_tokenizer_eos(t) == 50256, "%d", plmm_tokenizer_eos(t));
         check_llama_cpp("tokenizers/llama.cpp-vocab/ggml-vocab-gpt-2.gguf.inp",
                         "tokenizers/llama.cpp-vocab/ggml-vocab-gpt-2.gguf.out", t);
     }

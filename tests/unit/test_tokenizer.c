@@ -426,6 +426,34 @@ static void test_special_word(void)
     plmm_tokenizer_trainer_free(tr);
 }
 
+/* GPT-2's two files in a directory of their own. */
+static void test_two_files(void)
+{
+    char dir[] = "/tmp/plmm-test-tokenizer-XXXXXX", path[128];
+    static const char vocab[] = "{\"a\":0,\"b\":1,\"ab\":2,\"\\u0120\":3,\"<|endoftext|>\":4}";
+    static const char *const merges[] = {"#version: 0.2\na b\r\n", "a b", "", "a z\n"};
+    static const char *const ids[] = {"2 3 4 ", "2 3 4 ", "0 1 3 4 ", NULL};
+    plmm_error err = {0};
+    CHECK(mkdtemp(dir) != NULL, "%s", dir);
+    (void)snprintf(path, sizeof path, "%s/vocab.json", dir);
+    CHECK(plmm_file_write(path, vocab, sizeof vocab - 1, PLMM_MODE_PUBLIC, &err) == PLMM_OK, "%s",
+          err.msg);
+    for (size_t i = 0; i < COUNT(merges); i++) {
+        plmm_tokenizer *t = NULL;
+        (void)snprintf(path, sizeof path, "%s/merges.txt", dir);
+        CHECK(plmm_file_write(path, merges[i], strlen(merges[i]), PLMM_MODE_PUBLIC, &err) ==
+                  PLMM_OK,
+              "%s", err.msg);
+        plmm_status rc = plmm_tokenizer_load(dir, &t, &err);
+        CHECK(rc == (ids[i] != NULL ? PLMM_OK : PLMM_ERR_FORMAT), "%zu: %d %s", i, rc, err.msg);
+        if (t != NULL) {
+            check_ids(t, "ab <|endoftext|>", ids[i]);
+        }
+        plmm_tokenizer_free(t);
+    }
+    CHECK(plmm_path_remove(dir, &err) == PLMM_OK, "%s", err.msg);
+}
+
 /* --- memory --- */
 
 static plmm_status all_of_it(plmm_error *err)
@@ -474,6 +502,7 @@ int main(void)
     test_refusals();
     test_rules();
     test_normal_form();
+    test_two_files();
     test_special_word();
     test_memory();
     CHECK(plmm_alloc_live() == 0, "%ld blocks leaked", plmm_alloc_live());

@@ -40,7 +40,8 @@ typedef struct plmm_ids {
 plmm_status plmm_ids_push(plmm_ids *ids, int32_t id, plmm_error *err) PLMM_NODISCARD;
 void plmm_ids_free(plmm_ids *ids); /* leaves {0} */
 
-/* Opens a file, or in a directory its `tokenizer.json`, else its `tokenizer.bin`.
+/* Opens a file, or in a directory its `tokenizer.json`, else its `tokenizer.bin`, else GPT-2's older
+ * pair of `vocab.json` and `merges.txt`.
  * PLMM_ERR_NOTFOUND, _FORMAT, _UNSUPPORTED, _IO, _NOMEM. */
 plmm_status plmm_tokenizer_load(const char *path, plmm_tokenizer **out,
                                 plmm_error *err) PLMM_NODISCARD;
