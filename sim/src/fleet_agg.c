@@ -123,7 +123,6 @@ static plmm_status skip_round(fleet *f, expert *e, uint32_t n, plmm_error *err)
                    "only %" PRIu32 " devices have %" PRIu32 " examples or more, %" PRIu32
                    " are needed",
                    n, f->cfg->train.examples_min, e->config.roster_min);
-    e->record.invited = n;
     PLMM_TRY(score_slot(f, e, err));
     return fleet_round_ended(f, err);
 }
