@@ -382,14 +382,20 @@ static plmm_status replay_record(void *ctx, uint64_t seq, const uint8_t *record,
     return plmm_client_round_replay(r->j->m, record, len, err);
 }
 
-/* A journal that cannot be replayed: the round is lost, its secrets go. */
+/* A journal that cannot be replayed: the round is lost, its secrets go, and it is not entered again. */
 static plmm_status drop_journal(join *j, const plmm_error *why)
 {
-    plmm_store_outcome none = {.reason = PLMM_ABORT_LOST, .text = why->msg};
+    plmm_store_outcome lost = {
+        .reason = PLMM_ABORT_LOST, .time = plmm_clock_wall_ms(), .text = why->msg};
+    plmm_client_round_name(j->m, &lost.round, &lost.attempt);
+    if (lost.round != 0) {
+        j->me.last_round = lost.round;
+        j->me.last_attempt = lost.attempt;
+    }
     plmm_log(PLMM_LOG_WARN, "journal.lost", "why=\"%s\"", why->msg);
     plmm_client_round_free(j->m);
     j->m = NULL;
-    return plmm_store_round_end(j->c->store, j->c->expert, &none, &j->err);
+    return plmm_store_round_end(j->c->store, j->c->expert, &lost, &j->err);
 }
 
 static plmm_status make_machine(join *j, plmm_error *err)
@@ -432,6 +438,7 @@ static plmm_status start_machine(join *j, plmm_error *err)
         plmm_client_state state = plmm_client_round_state(j->m);
         if (rc == PLMM_ERR_NOTFOUND && state >= PLMM_CLIENT_UPLOADED) {
             step(j, (plmm_client_event){.type = PLMM_CLIENT_EV_UPLOAD_LOST});
+            return PLMM_OK; /* that ended the round */
         } else if (rc != PLMM_OK && rc != PLMM_ERR_NOTFOUND) {
             return rc;
         }

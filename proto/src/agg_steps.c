@@ -99,6 +99,16 @@ static void take(plmm_agg_round *m, plmm_agg_step *s)
 
 /* ---- check-in ---- */
 
+static bool identity_known(const plmm_agg_round *m, const plmm_sign_pk *key)
+{
+    for (uint32_t i = 0; i < m->slots_n; i++) {
+        if (memcmp(key, &m->slots[i].entry.certificate.key, sizeof *key) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static plmm_status on_checkin(plmm_agg_round *m, plmm_agg_step *s)
 {
     plmm_checkin c;
@@ -118,6 +128,10 @@ static plmm_status on_checkin(plmm_agg_round *m, plmm_agg_step *s)
                          (unsigned long long)s->frame.sender,
                          other ? "has another version of the expert" : "checked in too late");
     }
+    if (identity_known(m, &c.certificate.key)) {
+        return plmm_fail(s->err, PLMM_ERR_PEER, "the key of device %llu is there under another id",
+                         (unsigned long long)s->frame.sender);
+    }
     take(m, s);
     plmm_agg_seat(m, c.certificate.device)->entry.certificate = c.certificate;
     if (m->slots_n == m->cfg.checkins_max) {
@@ -128,12 +142,15 @@ static plmm_status on_checkin(plmm_agg_round *m, plmm_agg_step *s)
 
 /* ---- R0 ---- */
 
+/* As any kind of key, of anybody: devices refuse a roster that has one twice. */
 static bool key_known(const plmm_agg_round *m, const plmm_dh_pk *key)
 {
     for (uint32_t i = 0; i < m->slots_n; i++) {
         const plmm_slot *slot = &m->slots[i];
-        if (slot->advertised && (memcmp(key, &slot->entry.advert.mask_key, sizeof *key) == 0 ||
-                                 memcmp(key, &slot->entry.advert.channel_key, sizeof *key) == 0)) {
+        if (memcmp(key, &slot->entry.certificate.key, sizeof *key) == 0 ||
+            (slot->advertised &&
+             (memcmp(key, &slot->entry.advert.mask_key, sizeof *key) == 0 ||
+              memcmp(key, &slot->entry.advert.channel_key, sizeof *key) == 0))) {
             return true;
         }
     }

@@ -184,6 +184,7 @@ void plmm_client_accept(plmm_client_round *m, plmm_client_step *s, plmm_client_s
     a->bytes = s->event->bytes;
     a->len = s->event->len;
     if (next == PLMM_CLIENT_ADVERTISED) { /* the record that begins a journal has the seed too */
+        PLMM_ASSERT(s->event->len <= sizeof m->record - 33); /* an invitation has no bulk */
         m->record[0] = PLMM_RECORD_JOIN;
         memcpy(m->record + 1, m->seed.b, sizeof m->seed.b);
         memcpy(m->record + 33, s->event->bytes, s->event->len);

@@ -476,9 +476,9 @@ plmm_status plmm_client_on_agreed(plmm_client_round *m, plmm_client_step *s)
     }
     uint32_t good = agreeing(m, set, set + set_k);
     if (good < m->session.t) { /* (C2) */
-        return plmm_client_leave(m, s->out, PLMM_ABORT_LIE, NULL,
+        return plmm_client_leave(m, s->out, PLMM_ABORT_TOO_FEW_AGREE, NULL,
                                  "only %u neighbours saw the same survivors, at least %u: the "
-                                 "aggregator may have told others something else",
+                                 "aggregator told others something else, or neighbours lied",
                                  good, m->session.t);
     }
     uint8_t *out = plmm_client_bulk(m), *share = out + set_k;

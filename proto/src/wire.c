@@ -58,6 +58,13 @@ static void signed_digest(plmm_hash *out, const uint8_t *envelope, size_t len)
     plmm_hash_bytes(out, LABEL, envelope, len);
 }
 
+/* Which messages have a bulk: the schema's list. Those that have none fit PLMM_FRAME_SMALL. */
+static bool takes_bulk(uint32_t type)
+{
+    return type == PLMM_MSG_ROSTER || (type >= PLMM_MSG_SHARES && type <= PLMM_MSG_MASKED) ||
+           (type >= PLMM_MSG_SURVIVORS && type <= PLMM_MSG_REVEAL) || type == PLMM_MSG_CHUNK;
+}
+
 static plmm_status envelope_check(const plmm_v1_Envelope *e, uint32_t bulk, plmm_error *err)
 {
     if (e->version != PLMM_PROTOCOL_VERSION) {
@@ -67,6 +74,10 @@ static plmm_status envelope_check(const plmm_v1_Envelope *e, uint32_t bulk, plmm
     if (e->type == 0 || e->type >= PLMM_MSG_COUNT) {
         return plmm_fail(err, PLMM_ERR_WIRE, "frame has type %u, must be 1..%d", e->type,
                          PLMM_MSG_COUNT - 1);
+    }
+    if (bulk > 0 && !takes_bulk(e->type)) {
+        return plmm_fail(err, PLMM_ERR_WIRE, "a %s message has a bulk of %u octets, must have none",
+                         plmm_message_str(e->type), bulk);
     }
     if (plmm_expert_check(e->expert, NULL) != PLMM_OK) {
         return plmm_fail(err, PLMM_ERR_WIRE, "frame names no possible expert");

@@ -51,6 +51,14 @@ PARAM_LIE(other_names, p->names.b[0] ^= 1)
 PARAM_LIE(other_method, p->method = 77)
 PARAM_LIE(other_model, p->model.b[0] ^= 1)
 
+/* Larger than anything a device keeps an invitation in. */
+static void invite_tail(fleet *f, forgery *g, uint32_t to)
+{
+    (void)f;
+    (void)to;
+    g->f.bulk_len = FORGE_BULK;
+}
+
 /* ---- ROSTER ---- */
 
 static uint8_t *entry(forgery *g, uint32_t i)
@@ -354,6 +362,7 @@ static const row rows[] = {
     {"parameters: names", PLMM_MSG_INVITE, other_names, PLMM_ABORT_POLICY, "names or shapes"},
     {"parameters: method", PLMM_MSG_INVITE, other_method, PLMM_ABORT_POLICY, "method 77"},
     {"a private model", PLMM_MSG_INVITE, other_model, PLMM_ABORT_MODEL, "another version"},
+    {"an invitation with a tail", PLMM_MSG_INVITE, invite_tail, PLMM_ABORT_NOT_SELECTED, ""},
 
     {"roster without me", PLMM_MSG_ROSTER, without_me, PLMM_ABORT_LIE, "does not have this device"},
     {"my key changed", PLMM_MSG_ROSTER, other_key_for_me, PLMM_ABORT_LIE, "other keys for this"},
@@ -390,10 +399,12 @@ static const row rows[] = {
     {"too few neighbours", PLMM_MSG_SURVIVORS, set_starves_me, PLMM_ABORT_LIE, "neighbours are"},
     {"survivors of a session", PLMM_MSG_SURVIVORS, other_session, PLMM_ABORT_LIE, "another sess"},
 
-    {"too few agree", PLMM_MSG_AGREED, agreed_few, PLMM_ABORT_LIE, "only 7 neighbours"},
-    {"forged agreement", PLMM_MSG_AGREED, agreed_forged, PLMM_ABORT_LIE, "only 0 neighbours"},
+    {"too few agree", PLMM_MSG_AGREED, agreed_few, PLMM_ABORT_TOO_FEW_AGREE, "only 7 neighbours"},
+    {"forged agreement", PLMM_MSG_AGREED, agreed_forged, PLMM_ABORT_TOO_FEW_AGREE,
+     "only 0 neighbours"},
     {"agreement cut", PLMM_MSG_AGREED, agreed_short, PLMM_ABORT_LIE, "MACs it announces"},
-    {"my own MACs", PLMM_MSG_AGREED, agreed_reflected, PLMM_ABORT_LIE, "only 0 neighbours"},
+    {"my own MACs", PLMM_MSG_AGREED, agreed_reflected, PLMM_ABORT_TOO_FEW_AGREE,
+     "only 0 neighbours"},
 };
 
 typedef struct lie_ctx {

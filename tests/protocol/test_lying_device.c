@@ -69,6 +69,31 @@ static void advert_copies(fleet *f, forgery *g)
     g->f.body_len = plmm_advert_encode(g->f.body, &a);
 }
 
+/* An Ed25519 key is as good a point as any: a roster with it would have one key twice. */
+static void advert_identity(fleet *f, forgery *g)
+{
+    plmm_advert a;
+    CHECK(plmm_advert_decode(&a, &g->f, NULL) == PLMM_OK, "advert");
+    memcpy(a.mask_key.b, f->d[LIAR].cfg.certificate.key.b, sizeof a.mask_key);
+    advert_again(f, &a);
+    g->f.body_len = plmm_advert_encode(g->f.body, &a);
+}
+
+static void advert_others_identity(fleet *f, forgery *g)
+{
+    plmm_advert a;
+    CHECK(plmm_advert_decode(&a, &g->f, NULL) == PLMM_OK, "advert");
+    memcpy(a.channel_key.b, f->d[7].cfg.certificate.key.b, sizeof a.channel_key);
+    advert_again(f, &a);
+    g->f.body_len = plmm_advert_encode(g->f.body, &a);
+}
+
+static void tail(fleet *f, forgery *g)
+{
+    (void)f;
+    g->f.bulk_len = FORGE_BULK;
+}
+
 static void cut(fleet *f, forgery *g)
 {
     (void)f;
@@ -186,6 +211,10 @@ static const row rows[] = {
     {"keys it did not sign", PLMM_MSG_ADVERT, advert_unsigned, 19, 0, 0},
     {"a key of low order", PLMM_MSG_ADVERT, advert_low_order, 19, 0, 0},
     {"another's key", PLMM_MSG_ADVERT, advert_copies, 19, 0, 0},
+    {"its identity as a key", PLMM_MSG_ADVERT, advert_identity, 19, 0, 0},
+    {"another's identity as a key", PLMM_MSG_ADVERT, advert_others_identity, 19, 0, 0},
+    {"keys with a tail", PLMM_MSG_ADVERT, tail, 19, 0, 0},
+    {"a check-in with a tail", PLMM_MSG_CHECKIN, tail, 19, 0, 0},
     {"shares cut", PLMM_MSG_SHARES, cut, 19, 0, 1},
     {"shares with a body", PLMM_MSG_SHARES, extra_body, 19, 0, 1},
     {"shares: all boxes garbage", PLMM_MSG_SHARES, boxes_garbage, 19, 0, 0},
@@ -322,6 +351,22 @@ static void test_outsider(void)
     fleet_free(f);
 }
 
+/* One key enrolled under two ids counts once: else nobody could take the roster, which has it twice. */
+static void test_two_ids(void)
+{
+    fleet *f = fleet_of_20(35);
+    plmm_error err;
+    f->d[LIAR].cfg.key = f->d[LIAR + 1].cfg.key;
+    CHECK(plmm_certificate_issue(&f->d[LIAR].cfg.certificate, &f->registrar_sk, "medicine", 1021,
+                                 &f->d[LIAR + 1].cfg.certificate.key, &err) == PLMM_OK,
+          "issue");
+    fleet_start(f);
+    fleet_run(f);
+    CHECK(f->finished && f->in_sum == 19, "%u in the sum: %s", f->in_sum, f->text);
+    fleet_check_sum(f);
+    fleet_free(f);
+}
+
 typedef struct flood_ctx {
     bool busy;
     uint32_t times;
@@ -382,6 +427,7 @@ int main(int argc, char **argv)
     }
     test_many_liars();
     test_outsider();
+    test_two_ids();
     test_flood();
     CHECK(plmm_alloc_live() == 0, "%ld blocks leaked", plmm_alloc_live());
     return plmm_test_end();

@@ -21,6 +21,19 @@ static uint64_t random_int(void)
     return plmm_rng_u64(&rng) >> plmm_rng_below(&rng, 64);
 }
 
+static bool takes_bulk(uint32_t type)
+{
+    static const uint32_t none[] = {PLMM_MSG_CHECKIN,  PLMM_MSG_INVITE,    PLMM_MSG_ADVERT,
+                                    PLMM_MSG_RECEIVED, PLMM_MSG_RESULT,    PLMM_MSG_POLL,
+                                    PLMM_MSG_MANIFEST, PLMM_MSG_GET_CHUNK, PLMM_MSG_GET_MANIFEST};
+    for (size_t i = 0; i < COUNT(none); i++) {
+        if (none[i] == type) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static plmm_frame random_frame(uint8_t *bulk, size_t bulk_max)
 {
     plmm_frame f = {.type = 1 + (uint32_t)plmm_rng_below(&rng, PLMM_MSG_COUNT - 1),
@@ -33,6 +46,7 @@ static plmm_frame random_frame(uint8_t *bulk, size_t bulk_max)
                     .body_len = (uint32_t)plmm_rng_below(
                         &rng, plmm_rng_below(&rng, 20) == 0 ? PLMM_BODY_MAX + 1 : 90),
                     .bulk_len = (uint32_t)plmm_rng_below(&rng, bulk_max + 1)};
+    f.bulk_len = takes_bulk(f.type) ? f.bulk_len : 0;
     random_bytes(f.body, f.body_len);
     random_bytes(bulk, f.bulk_len);
     if (f.has_session) {
@@ -73,6 +87,20 @@ static void test_round_trip(void)
         CHECK(plmm_frame_verify(&g, &pk, &err) == PLMM_OK, "case %d: %s", i, err.msg);
         CHECK(plmm_frame_peek(&g, buf, len - f.bulk_len, &err) == PLMM_OK && g.type == f.type,
               "case %d: %s", i, err.msg);
+    }
+}
+
+/* A message without a bulk in the schema has none: what is kept of it has a bound of its own. */
+static void test_bulk(void)
+{
+    uint8_t bulk[1] = {7};
+    for (uint32_t type = 1; type < PLMM_MSG_COUNT; type++) {
+        plmm_frame f = {.type = type, .expert = "art", .sender = 5, .bulk_len = 1}, g;
+        plmm_bulk_hash(&f.bulk_hash, bulk, 1);
+        size_t len = put(&f, bulk);
+        plmm_status want = takes_bulk(type) ? PLMM_OK : PLMM_ERR_WIRE;
+        CHECK(plmm_frame_decode(&g, buf, len, NULL) == want, "%s", plmm_message_str(type));
+        CHECK(plmm_frame_peek(&g, buf, len - 1, NULL) == want, "%s", plmm_message_str(type));
     }
 }
 
@@ -264,6 +292,7 @@ int main(void)
     plmm_rng_init(&rng, plmm_test_seed(1), 0);
     plmm_sign_keypair(&pk, &sk, &seed);
     test_round_trip();
+    test_bulk();
     test_damage();
     test_bounds();
     test_forms();
