@@ -110,16 +110,23 @@ static void to_machine(plmm__serve *s, uint32_t pipe, const plmm_frame *f, const
     plmm_agg_event ev = {
         .type = PLMM_AGG_EV_FRAME, .now_ms = plmm_clock_ms(), .bytes = bytes, .len = len};
     plmm_error err = {0};
+    plmm_certificate who;
+    if (f->type == PLMM_MSG_CHECKIN &&
+        plmm_node_device_get(s->c->store, f->sender, &who, &err) != PLMM_OK) {
+        refuse(s, f->sender, &err); /* not in the table, or revoked, whatever it can show */
+        return;
+    }
     plmm_status rc = plmm__round_step(s, i, &ev, &err);
+    if (rc == PLMM_ERR_STALE) {
+        plmm_log(PLMM_LOG_DEBUG, "frame.stale", "device=%llu type=%s why=\"%s\"",
+                 (unsigned long long)f->sender, plmm_message_str(f->type), err.msg);
+    }
     /* A stale frame counts as a sign of life only if the machine had an answer to it. */
     if (rc == PLMM_OK || (rc == PLMM_ERR_STALE && has_waiting(s, f->sender, i))) {
         recognise(s, f->sender, pipe);
         *device = f->sender;
     } else if (rc != PLMM_ERR_STALE) {
         refuse(s, f->sender, &err);
-    } else {
-        plmm_log(PLMM_LOG_DEBUG, "frame.stale", "device=%llu type=%s why=\"%s\"",
-                 (unsigned long long)f->sender, plmm_message_str(f->type), err.msg);
     }
 }
 

@@ -389,6 +389,9 @@ static inline void fleet_enrol_device(const char *dir, uint8_t id, uint32_t port
     }
 }
 
+/* Hash of version 1, once fleet_init made it. */
+static plmm_hash fleet_hash;
+
 /* The node's database with all devices, and version 1. */
 static inline void fleet_init(const char *dir)
 {
@@ -408,6 +411,7 @@ static inline void fleet_init(const char *dir)
     }
     uint64_t none = 0;
     fleet_publish(dir, 0, zero, &none, 1, &m);
+    plmm_manifest_hash(&fleet_hash, &m);
 }
 
 /* ---- processes ---- */
@@ -440,6 +444,28 @@ static inline bool fleet_log_has(const char *dir, const char *name, const char *
     bool has = strstr((char *)log, text) != NULL;
     plmm_free(log);
     return has;
+}
+
+static inline void fleet_show_log(const char *dir, const char *name)
+{
+    uint8_t *log = NULL;
+    size_t len = 0;
+    if (plmm_file_read(fleet_path(dir, "log-%s", name), 1 << 24, &log, &len, NULL) == PLMM_OK) {
+        size_t from = len > 6000 ? len - 6000 : 0;
+        (void)fprintf(stderr, "---- log-%s\n%s\n", name, (char *)log + from);
+    }
+    plmm_free(log);
+}
+
+/* This program as `SELF serve DIR PORT ROUNDS STEP_MS` or `SELF join DIR ID VERSION WORK_MS`. */
+static inline int fleet_role(char **argv)
+{
+    unsigned long a = strtoul(argv[3], NULL, 10), b = strtoul(argv[4], NULL, 10);
+    unsigned long c = strtoul(argv[5], NULL, 10);
+    plmm_log_to(STDERR_FILENO, PLMM_LOG_DEBUG);
+    return strcmp(argv[1], "serve") == 0
+               ? fleet_serve(argv[2], (uint32_t)a, (uint32_t)b, (uint32_t)c)
+               : fleet_join(argv[2], (uint8_t)a, b, (uint32_t)c);
 }
 
 #endif

@@ -194,15 +194,11 @@ static void end_all(fleet *f)
 
 static void show_logs(const char *dir)
 {
-    for (unsigned id = 0; id <= FLEET_DEVICES; id++) {
-        uint8_t *log = NULL;
-        size_t len = 0;
-        const char *path = id == 0 ? fleet_path(dir, "log-serve") : fleet_path(dir, "log-%u", id);
-        if (plmm_file_read(path, 1 << 24, &log, &len, NULL) == PLMM_OK) {
-            size_t from = len > 1500 && id != 0 ? len - 1500 : 0;
-            (void)fprintf(stderr, "---- %s\n%s\n", path, (char *)log + from);
-        }
-        plmm_free(log);
+    fleet_show_log(dir, "serve");
+    for (unsigned id = 1; id <= FLEET_DEVICES; id++) {
+        char name[8];
+        (void)snprintf(name, sizeof name, "%u", id);
+        fleet_show_log(dir, name);
     }
 }
 
@@ -249,15 +245,8 @@ int main(int argc, char **argv)
     if (plmm_crypto_init(&err) != PLMM_OK) {
         fleet_die("crypto", &err);
     }
-    if (argc == 6 && strcmp(argv[1], "serve") == 0) {
-        return fleet_serve(argv[2], (uint32_t)strtoul(argv[3], NULL, 10),
-                           (uint32_t)strtoul(argv[4], NULL, 10),
-                           (uint32_t)strtoul(argv[5], NULL, 10));
-    }
-    if (argc == 6 && strcmp(argv[1], "join") == 0) {
-        return fleet_join(argv[2], (uint8_t)strtoul(argv[3], NULL, 10),
-                          (uint32_t)strtoul(argv[4], NULL, 10),
-                          (uint32_t)strtoul(argv[5], NULL, 10));
+    if (argc == 6) {
+        return fleet_role(argv);
     }
     fleet f = {.self = argv[0], .dir = "/tmp/plmm-fleet-XXXXXX", .rounds = 2};
     f.rounds = argc == 2 ? (uint32_t)strtoul(argv[1], NULL, 10) : f.rounds;
