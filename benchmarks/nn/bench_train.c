@@ -1,4 +1,4 @@
-/* bench_train [SHAPE [SECONDS]] -- a LoRA step and a full step of small models on one thread, beside what a
+/* bench_train [SHAPE [SECONDS]] -- a LoRA step and a full step of small models on one thread (processor time), beside what a
  * product of 512 x 288 by 288 x 768 reaches at the same time, by OpenBLAS's sgemm and by ours. One JSON line a
  * result. OPENBLAS_CORETYPE=SkylakeX helps an OpenBLAS that does not know the processor.
  *

@@ -36,10 +36,10 @@ typedef enum plmm_workspace_use {
     PLMM_USE_FULL  /* and gradients of the base */
 } plmm_workspace_use;
 
+/* tokens: processed at a time, at most (at least seq_max; larger batches are cut between sequences).
+ * Up to 128 for narrow models, which take no more (longer chunks leave the caches), 512 for wide ones. */
 typedef struct plmm_workspace_params {
-    uint32_t
-        tokens; /* tokens processed at a time; larger batches are cut between sequences. 64..512 is
-                   where small models are fastest; at least the longest sequence */
+    uint32_t tokens;
     uint32_t seq_max; /* longest sequence, 1..tokens */
     uint32_t rank;    /* sum of the ranks in the deepest stack that will be used; 0: no adapters */
     plmm_workspace_use use;
