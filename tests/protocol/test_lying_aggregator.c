@@ -270,6 +270,13 @@ static void set_with_dead(fleet *f, forgery *g, uint32_t to) /* device 13 is gon
     plmm_set_put(g->bulk, 13);
 }
 
+static void set_with_late_dead(fleet *f, forgery *g, uint32_t to) /* 14 shared, and was gone then */
+{
+    (void)f;
+    (void)to;
+    plmm_set_put(g->bulk, 14);
+}
+
 static void set_tiny(fleet *f, forgery *g, uint32_t to)
 {
     (void)f;
@@ -394,6 +401,7 @@ static const row rows[] = {
     {"I am dead", PLMM_MSG_SURVIVORS, set_without_me, PLMM_ABORT_LIE, "does not have this device"},
     {"an unknown id", PLMM_MSG_SURVIVORS, set_with_unknown, PLMM_ABORT_LIE, "beyond the roster"},
     {"the dead live", PLMM_MSG_SURVIVORS, set_with_dead, PLMM_ABORT_LIE, "was out of the round"},
+    {"the dead live again", PLMM_MSG_SURVIVORS, set_with_late_dead, PLMM_ABORT_LIE, "out of the r"},
     {"fewer than n_min", PLMM_MSG_SURVIVORS, set_tiny, PLMM_ABORT_LIE, "only 5 of 20"},
     {"survivors: length", PLMM_MSG_SURVIVORS, set_wrong_length, PLMM_ABORT_LIE, "wrong length"},
     {"too few neighbours", PLMM_MSG_SURVIVORS, set_starves_me, PLMM_ABORT_LIE, "neighbours are"},
@@ -445,6 +453,7 @@ static fleet *fleet_of_20(uint64_t seed)
         f->d[i].cfg.policy.weight_max = 16;
     }
     f->d[13].quits = PLMM_MSG_SHARES;
+    f->d[14].quits = PLMM_MSG_CONFIRM;
     return f;
 }
 
@@ -453,10 +462,11 @@ static void test_row(const row *r)
     fleet *f = fleet_of_20(77);
     lie_ctx c = {.r = r};
     if (r->type == PLMM_MSG_AGREED) {
-        f->d[13].quits = 0;
+        f->d[13].quits = f->d[14].quits = 0;
     }
     f->tap = tap;
     f->tap_arg = &c;
+    f->until_abort = r->type == PLMM_MSG_INVITE || r->type == PLMM_MSG_ROSTER;
     fleet_start(f);
     fleet_run(f);
     const fleet_device *d = &f->d[0];
@@ -497,7 +507,7 @@ static bool split_tap(fleet *f, uint32_t from, uint32_t to, fleet_bytes *frame, 
 static void test_split(void)
 {
     fleet *f = fleet_of_20(78);
-    f->d[13].quits = 0;
+    f->d[13].quits = f->d[14].quits = 0;
     f->tap = split_tap;
     fleet_start(f);
     fleet_run(f);
@@ -560,7 +570,7 @@ static void test_second(void)
         {PLMM_MSG_SURVIVORS, PLMM_MSG_REVEAL, false}, {PLMM_MSG_AGREED, PLMM_MSG_REVEAL, false}};
     for (size_t k = 0; k < COUNT(kinds); k++) {
         fleet *f = fleet_of_20(79);
-        f->d[13].quits = 0;
+        f->d[13].quits = f->d[14].quits = 0;
         second_ctx c = kinds[k];
         f->tap = second_tap;
         f->tap_arg = &c;

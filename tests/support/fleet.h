@@ -105,6 +105,7 @@ typedef struct fleet {
     fleet_bytes survivors; /* the bulk of the SURVIVORS frames */
     uint32_t crashes, letters, lives;
     bool stop_at_unmask;
+    bool until_abort; /* run until device 0 leaves */
 } fleet;
 
 /* ---- keys and numbers from the seed ---- */
@@ -681,7 +682,9 @@ static inline uint64_t fleet_deadline(const fleet *f)
 
 static inline void fleet_run(fleet *f)
 {
-    for (uint32_t turn = 0; turn < 200000 && !fleet_over(f); turn++) {
+    for (uint32_t turn = 0;
+         turn < 200000 && !fleet_over(f) && !(f->until_abort && f->d[0].aborted != PLMM_ABORT_NONE);
+         turn++) {
         uint32_t at = fleet_next(f);
         uint64_t t = fleet_deadline(f);
         if (at != UINT32_MAX && f->queue[at].due <= t) {
