@@ -70,7 +70,7 @@ static plmm_status new_reader(const char *name, plmm_dialogue_reader **out, plmm
 static void begin(plmm_dialogue_reader *r, const char *text, size_t len)
 {
     plmm_json_limits limits = {.bytes = PLMM_DIALOGUE_LINE_MAX,
-                               .string_bytes = 2 * PLMM_DIALOGUE_TEXT_MAX,
+                               .string_bytes = (size_t)2 * PLMM_DIALOGUE_TEXT_MAX,
                                .nodes = 1 << 18,
                                .depth = 16};
     plmm_json_seq_init(&r->seq, text, len, r->name, &limits);

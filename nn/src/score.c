@@ -17,6 +17,14 @@ typedef struct words {
     size_t n;
 } words;
 
+static char lower(char c)
+{
+    if (c >= 'A' && c <= 'Z') {
+        return (char)(c + 32);
+    }
+    return c;
+}
+
 static bool is_word(char c)
 {
     return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
@@ -35,8 +43,11 @@ static char lower_at(const char *s, size_t n, size_t *taken)
     if (n >= 2 && memcmp(s, "\xC4\xB0", 2) == 0) {
         return 'i'; /* the second byte then is the mark after it, no part of a word */
     }
-    char c = s[0] >= 'A' && s[0] <= 'Z' ? (char)(s[0] + 32) : s[0];
-    return is_word(c) ? c : '\0';
+    char c = lower(s[0]);
+    if (!is_word(c)) {
+        return '\0';
+    }
+    return c;
 }
 
 static int compare(const void *a, const void *b)
@@ -57,7 +68,10 @@ static plmm_status split(const char *s, words *w, plmm_error *err)
     size_t out = 0, begin = 0;
     for (size_t i = 0; i <= len; i += taken) {
         taken = 1;
-        char c = i < len ? lower_at(s + i, len - i, &taken) : '\0';
+        char c = '\0';
+        if (i < len) {
+            c = lower_at(s + i, len - i, &taken);
+        }
         if (c != '\0') {
             w->text[out++] = c;
         } else if (out > begin) {
@@ -123,8 +137,7 @@ static char next_normal(const char **s, bool *begun)
         return ' ';
     }
     *begun = true;
-    char c = *(*s)++;
-    return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
+    return lower(*(*s)++);
 }
 
 bool plmm_exact_match(const char *reference, const char *candidate)

@@ -46,7 +46,9 @@ static size_t contraction(const char *s, size_t n, bool fold)
         size_t len = strlen(tails[i]), k = 0;
         while (k < len && 1 + k < n) {
             char c = s[1 + k];
-            c = fold && c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
+            if (fold && c >= 'A' && c <= 'Z') {
+                c = (char)(c + 32);
+            }
             if (c != tails[i][k]) {
                 break;
             }
