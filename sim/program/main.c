@@ -32,6 +32,11 @@ static const plmm_cli_verb verbs[] = {
      "  plmm-sim run configs/quickstart.json --out out/quickstart\n"
      "  plmm-sim run configs/msc.json --set data.root=DIR --set model=DIR/stories260K.bin",
      run_options, COUNT(run_options), verb_run},
+    {"report", "DIR", 1, 1, "draw the report of a run again, from its run.db",
+     "Writes DIR/report.html and prints the table.\n"
+     "\n"
+     "  plmm-sim report out/quickstart",
+     NULL, 0, verb_report},
     {"world", "[CONFIG]", 0, 1, "write a generated world: texts, devices, hold-outs",
      "Takes the keys world.* and seeds[0] of a configuration and writes base.jsonl and base.txt "
      "(text\n"

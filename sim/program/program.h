@@ -11,6 +11,7 @@ plmm_status load_config(const plmm_cli_args *a, plmm_sim_config *c, plmm_error *
 /* --print-config: every key with its value and help, to standard output. */
 plmm_status print_config(const plmm_sim_config *c, plmm_error *err) PLMM_NODISCARD;
 
+plmm_status verb_report(plmm_cli_args *a, plmm_error *err);
 plmm_status verb_run(plmm_cli_args *a, plmm_error *err);
 plmm_status verb_world(plmm_cli_args *a, plmm_error *err);
 

@@ -164,6 +164,30 @@ static void database(void)
     plmm_run_free(run);
 }
 
+/* What was written comes back: the report drawn from it is the same. */
+static void read_back(void)
+{
+    plmm_error err = {0};
+    plmm_run *run = NULL;
+    size_t la;
+    size_t lb;
+    CHECK(plmm_run_read_db(&run, path_of("a.db"), &err) == PLMM_OK, "%s", err.msg);
+    if (run == NULL) {
+        return;
+    }
+    CHECK(plmm_run_write_report(run, path_of("c.html"), &err) == PLMM_OK, "%s", err.msg);
+    char *a = slurp(path_of("a.html"), &la);
+    char *b = slurp(path_of("c.html"), &lb);
+    CHECK(la == lb && la > 0 && memcmp(a, b, la) == 0, "the report drawn from run.db differs");
+    plmm_free(a);
+    plmm_free(b);
+    plmm_run_free(run);
+    run = NULL;
+    CHECK(plmm_run_read_db(&run, path_of("none.db"), &err) == PLMM_ERR_NOTFOUND, "%s", err.msg);
+    CHECK(plmm_run_read_db(&run, path_of("a.csv"), &err) == PLMM_ERR_FORMAT, "%s", err.msg);
+    CHECK(run == NULL, "a file that is no database gives a run");
+}
+
 static void out_of_memory(void)
 {
     plmm_run *run = make(false, false);
@@ -191,6 +215,7 @@ int main(void)
     summaries();
     files();
     database();
+    read_back();
     out_of_memory();
     plmm_error err;
     CHECK(plmm_path_remove(dir, &err) == PLMM_OK, "%s", err.msg);

@@ -132,6 +132,9 @@ PLMM_NODISCARD plmm_status plmm_run_write_db(const plmm_run *run, const char *pa
                                              plmm_error *err);
 PLMM_NODISCARD plmm_status plmm_run_write_report(const plmm_run *run, const char *path,
                                                  plmm_error *err);
+/* Reads what plmm_run_write_db wrote. PLMM_ERR_NOTFOUND, PLMM_ERR_FORMAT, PLMM_ERR_NOMEM. */
+PLMM_NODISCARD plmm_status plmm_run_read_db(plmm_run **out, const char *path, plmm_error *err);
+
 /* The result as lines of text, for a terminal: one table, one line a domain and kind. The string is
  * the caller's, plmm_free; NULL when out of memory. */
 char *plmm_run_table(const plmm_run *run);
