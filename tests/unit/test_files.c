@@ -436,6 +436,92 @@ static void test_llama2c(void)
           "%s", err.msg);
 }
 
+/* The tensors of small_v0() as version 1 (float32) or 2 (groups of four bytes, scale 2, of the values
+ * modulo 100). */
+static size_t small_v1(const uint8_t *v0, uint32_t version, uint8_t *out)
+{
+    const size_t sizes[] = {VOCAB * DIM,
+                            LAYERS * DIM,
+                            LAYERS * DIM * DIM,
+                            LAYERS * KV * HD * DIM,
+                            LAYERS * KV * HD * DIM,
+                            LAYERS * DIM * DIM,
+                            LAYERS * DIM,
+                            LAYERS * HID * DIM,
+                            LAYERS * HID * DIM,
+                            LAYERS * HID * DIM,
+                            DIM};
+    static const size_t order[] = {1, 6, 10, 0, 2, 3, 4, 5, 7, 8, 9};
+    size_t at = 256;
+    memset(out, 0, at);
+    plmm_store_le32(out, 0x616b3432);
+    plmm_store_le32(out + 4, version);
+    memcpy(out + 8, v0, 28);
+    out[36] = 1;
+    plmm_store_le32(out + 37, 4);
+    for (size_t i = 0; i < COUNT(order); i++) {
+        size_t from = 28, n = sizes[order[i]], parts = order[i] >= 2 && i > 3 ? LAYERS : 1;
+        for (size_t k = 0; k < order[i]; k++) {
+            from += 4 * sizes[k];
+        }
+        if (version == 1 || i < 3) {
+            memcpy(out + at, v0 + from, 4 * n);
+            at += 4 * n;
+            continue;
+        }
+        for (size_t part = 0; part < parts; part++) {
+            for (size_t k = 0; k < n / parts; k++) {
+                uint32_t u = plmm_load_le32(v0 + from + 4 * (part * (n / parts) + k));
+                float f;
+                memcpy(&f, &u, sizeof f);
+                out[at++] = (uint8_t)((int)f % 100);
+            }
+            for (size_t k = 0; k < n / parts / 4; k++, at += 4) {
+                plmm_store_le32(out + at, 0x40000000u);
+            }
+        }
+    }
+    return at;
+}
+
+static void test_llama2c_versions(void)
+{
+    static uint8_t bytes[3][16384];
+    plmm_model *m[3] = {0};
+    plmm_error err = {0};
+    size_t n = small_v0(bytes[0]);
+    CHECK(plmm_checkpoint_parse_llama2c(bytes[0], n, "v0", &m[0], &err) == PLMM_OK, "%s", err.msg);
+    for (uint32_t v = 1; v <= 2; v++) {
+        n = small_v1(bytes[0], v, bytes[v]);
+        CHECK(plmm_checkpoint_parse_llama2c(bytes[v], n, "v1", &m[v], &err) == PLMM_OK, "%s",
+              err.msg);
+    }
+    plmm_store_le32(bytes[2] + 37, 5);
+    plmm_model *none = NULL;
+    CHECK(plmm_checkpoint_parse_llama2c(bytes[2], n, "x", &none, &err) == PLMM_ERR_FORMAT &&
+              strstr(err.msg, "groups of 5") != NULL,
+          "%s", err.msg);
+    plmm_store_le32(bytes[2] + 37, 0);
+    CHECK(plmm_checkpoint_parse_llama2c(bytes[2], n, "x", &none, &err) == PLMM_ERR_FORMAT, "%s",
+          err.msg);
+    if (m[0] == NULL || m[1] == NULL || m[2] == NULL) {
+        return;
+    }
+    size_t views;
+    const plmm_view *v = plmm_model_views(m[0], &views);
+    for (size_t i = 0; i < views; i++) {
+        for (size_t k = v[i].offset; k < v[i].offset + v[i].rows * v[i].cols; k++) {
+            float want = plmm_model_weights(m[0])[k];
+            CHECK(plmm_model_weights(m[1])[k] == want, "version 1: %s", v[i].name);
+            want = v[i].rows == 1 ? want : 2 * (float)((int)want % 100);
+            CHECK(plmm_model_weights(m[2])[k] == want, "version 2: %s %zu", v[i].name, k);
+        }
+    }
+    for (size_t i = 0; i < 3; i++) {
+        plmm_model_free(m[i]);
+    }
+}
+
 /* --- directories --- */
 
 static void put_file(const char *dir, const char *name, const char *text)
@@ -481,6 +567,56 @@ static void test_directories(void)
         CHECK(i < 2 || i > 4 || strstr(err.msg, "expected a file name") != NULL, "%zu: %s", i,
               err.msg);
     }
+}
+
+/* A directory of llama2.c's: one model, one tok*.bin; written again as Hugging Face's. */
+static void test_bin_directory(void)
+{
+    static uint8_t bytes[16384];
+    uint8_t tok[64] = {0};
+    char dir[PLMM_PATH_MAX], path[PLMM_PATH_MAX], copy[PLMM_PATH_MAX];
+    plmm_model *m = NULL;
+    plmm_tokenizer *t = NULL;
+    plmm_error err = {0};
+    size_t n = small_v0(bytes), at = 4;
+    static const char *const words[] = {"?", "<", ">", "a", "b"};
+    for (size_t i = 0; i < COUNT(words); i++, at += 9) {
+        plmm_store_le32(tok + at + 4, 1);
+        tok[at + 8] = (uint8_t)words[i][0];
+    }
+    (void)snprintf(dir, sizeof dir, "%s/bin", scratch);
+    (void)snprintf(copy, sizeof copy, "%s/bin-as-hf", scratch);
+    CHECK(plmm_dir_make(dir, 0700, &err) == PLMM_OK, "%s", err.msg);
+    (void)snprintf(path, sizeof path, "%s/model.bin", dir);
+    CHECK(plmm_file_write(path, bytes, n, PLMM_MODE_PUBLIC, &err) == PLMM_OK, "%s", err.msg);
+    CHECK(plmm_checkpoint_load(path, &m, &t, &err) == PLMM_OK && t == NULL, "no tokenizer: %s",
+          err.msg);
+    plmm_model_free(m);
+    (void)snprintf(path, sizeof path, "%s/tok5.bin", dir);
+    CHECK(plmm_file_write(path, tok, at, PLMM_MODE_PUBLIC, &err) == PLMM_OK, "%s", err.msg);
+    m = NULL;
+    CHECK(plmm_checkpoint_load(dir, &m, &t, &err) == PLMM_OK && t != NULL, "%s", err.msg);
+    if (m != NULL && t != NULL) {
+        plmm_model *again = NULL;
+        plmm_tokenizer *t2 = NULL;
+        CHECK(plmm_checkpoint_save(copy, m, PLMM_F32, t, &err) == PLMM_OK, "%s", err.msg);
+        CHECK(plmm_checkpoint_load(copy, &again, &t2, &err) == PLMM_OK && t2 != NULL, "%s",
+              err.msg);
+        CHECK(again != NULL && memcmp(plmm_model_weights(again), plmm_model_weights(m),
+                                      4 * plmm_model_count(m)) == 0,
+              "other weights");
+        plmm_model_free(again);
+        plmm_tokenizer_free(t2);
+    }
+    plmm_model_free(m);
+    plmm_tokenizer_free(t);
+    m = NULL;
+    plmm_store_le32(tok + at + 4, 1); /* one token more than the model has rows */
+    (void)snprintf(path, sizeof path, "%s/tok5.bin", dir);
+    CHECK(plmm_file_write(path, tok, at + 9, PLMM_MODE_PUBLIC, &err) == PLMM_OK, "%s", err.msg);
+    CHECK(plmm_checkpoint_load(dir, &m, &t, &err) == PLMM_ERR_FORMAT && m == NULL &&
+              strstr(err.msg, "6 tokens") != NULL,
+          "%s", err.msg);
 }
 
 /* --- memory --- */
@@ -534,7 +670,9 @@ int main(void)
     test_configs();
     test_adapter_configs();
     test_llama2c();
+    test_llama2c_versions();
     test_directories();
+    test_bin_directory();
     test_memory();
     CHECK(plmm_path_remove(scratch, &err) == PLMM_OK, "%s", err.msg);
     CHECK(plmm_alloc_live() == 0, "%ld blocks leaked", plmm_alloc_live());

@@ -39,7 +39,8 @@ static void check_row(const plmm_tokenizer *t, const plmm_json *row, const char 
 
 static void test_fixtures(void)
 {
-    static const char *const names[] = {"gpt2-added-tokens", "qwen-2-NFC", "llama-2-added-tokens"};
+    static const char *const names[] = {"gpt2-added-tokens", "llama-3", "qwen-2-NFC",
+                                        "llama-2-added-tokens", "metaspace-always"};
     for (size_t i = 0; i < COUNT(names); i++) {
         char path[128];
         plmm_tokenizer *t = NULL;
