@@ -14,6 +14,7 @@ plmm_status plmm_agg_round_add(const plmm_agg_round *m, uint32_t *sum, const uin
 
 enum {
     MASKS = 64,  /* taken out in one pass over the sum */
+    PASSES = 8,  /* over the secrets that could not be decoded, as long as that finds liars */
     TRIES = 2000 /* subsets of t shares, if too many are false */
 };
 
@@ -29,6 +30,7 @@ typedef struct work {
     plmm_mask masks[MASKS];
     uint32_t masks_n;
     uint8_t *liar; /* set over n */
+    uint8_t *done; /* likewise: whose masks are out */
 } work;
 
 static void masks_flush(work *w)
@@ -107,20 +109,21 @@ static uint32_t next(uint64_t *state, uint32_t below)
     return (uint32_t)((*state >> 33) % below);
 }
 
-/* Some shares are false: up to (have - t) / 2 of them are found by Reed-Solomon decoding. */
-static bool corrected(work *w, uint32_t j, bool survivor, uint32_t have, uint8_t secret[32])
+/* Some of the shares w->pick[0..count) are false: up to (count - t) / 2 of them are found by
+ * Reed-Solomon decoding. */
+static bool corrected(work *w, uint32_t j, bool survivor, uint32_t count, uint8_t secret[32])
 {
-    for (uint32_t i = 0; i < have; i++) {
-        w->some[i] = w->shares[i];
-        w->points[i] = w->shares[i].x;
+    for (uint32_t i = 0; i < count; i++) {
+        w->some[i] = w->shares[w->pick[i]];
+        w->points[i] = w->some[i].x;
     }
-    if (plmm_shamir_basis_init(&w->basis, w->points, have, w->m->session.t, NULL) != PLMM_OK ||
+    if (plmm_shamir_basis_init(&w->basis, w->points, count, w->m->session.t, NULL) != PLMM_OK ||
         plmm_shamir_correct(&w->basis, w->some, NULL) != PLMM_OK ||
         plmm_shamir_combine(secret, &w->basis, w->some, NULL) != PLMM_OK ||
         !genuine(w, j, survivor, secret)) {
         return false;
     }
-    for (uint32_t i = w->basis.m; i < have; i++) {
+    for (uint32_t i = w->basis.m; i < count; i++) {
         plmm_set_put(w->liar, w->some[i].x - 1);
     }
     return true;
@@ -173,20 +176,27 @@ static bool searched(work *w, uint32_t j, bool survivor, uint32_t have, uint8_t 
     return false;
 }
 
-static bool recover(work *w, uint32_t j, bool survivor, uint8_t secret[32])
+/* The secret of j: from those not known to lie; from all, as a false dealer can make an honest neighbour
+ * look like a liar; by search if that is wanted. */
+static bool recover(work *w, uint32_t j, bool survivor, bool search, uint8_t secret[32])
 {
     uint32_t have = collect(w, j), n = 0;
-    if (have < w->m->session.t) {
-        return false;
-    }
     for (uint32_t i = 0; i < have; i++) {
         if (!is_liar(w, i)) {
             w->pick[n++] = i;
         }
     }
-    return (n >= w->m->session.t && combine(w, &w->basis, n, secret) &&
-            genuine(w, j, survivor, secret)) ||
-           corrected(w, j, survivor, have, secret) || searched(w, j, survivor, have, secret);
+    if (combine(w, &w->basis, n, secret) && genuine(w, j, survivor, secret)) {
+        return true;
+    }
+    if (corrected(w, j, survivor, n, secret)) {
+        return true;
+    }
+    for (uint32_t i = 0; i < have; i++) {
+        w->pick[i] = i;
+    }
+    return (n < have && corrected(w, j, survivor, have, secret)) ||
+           (search && searched(w, j, survivor, have, secret));
 }
 
 /* The pair masks of j, who dropped, that are in the vectors of its surviving neighbours. */
@@ -215,26 +225,50 @@ static plmm_status pairs_push(work *w, uint32_t j, const uint8_t secret[32], plm
     return rc;
 }
 
-static plmm_status unmask(work *w, plmm_agg_unmasked *out, plmm_error *err)
+/* Takes out the masks of all whose secret can be had; *stuck = the first whose cannot, or PLMM_NONE. */
+static plmm_status pass(work *w, bool search, uint32_t *stuck, plmm_error *err)
 {
     const plmm_agg_round *m = w->m;
-    for (uint32_t j = 0; j < m->session.n; j++) {
-        if (!plmm_set_has(m->going, j)) {
+    *stuck = PLMM_NONE;
+    for (uint32_t j = 0; j < m->session.n && !(search && *stuck != PLMM_NONE); j++) {
+        if (!plmm_set_has(m->going, j) || plmm_set_has(w->done, j)) {
             continue;
         }
         uint8_t secret[32];
+        plmm_status rc = PLMM_OK;
         bool survivor = plmm_set_has(m->survivors, j);
-        if (!recover(w, j, survivor, secret)) {
-            out->device = m->slots[m->slot_of[j]].entry.certificate.device;
-            (void)snprintf(out->text, sizeof out->text,
-                           "the shares of device %llu do not give the secret it committed to",
-                           (unsigned long long)out->device);
-            return PLMM_OK;
+        if (recover(w, j, survivor, search, secret)) {
+            plmm_set_put(w->done, j);
+            rc =
+                survivor ? mask_push(w, secret, PLMM_MASK_SUB, err) : pairs_push(w, j, secret, err);
+        } else {
+            *stuck = *stuck == PLMM_NONE ? j : *stuck;
         }
-        plmm_status rc =
-            survivor ? mask_push(w, secret, PLMM_MASK_SUB, err) : pairs_push(w, j, secret, err);
         plmm_wipe(secret, sizeof secret);
         PLMM_TRY(rc);
+    }
+    return PLMM_OK;
+}
+
+/* What is decoded at one device finds liars that are neighbours of others, too: goes around as long as that
+ * helps, then searches. */
+static plmm_status unmask(work *w, plmm_agg_unmasked *out, plmm_error *err)
+{
+    uint32_t n = w->m->session.n, stuck = PLMM_NONE, before = 0, liars = 0;
+    for (uint32_t go = 0; go == 0 || (stuck != PLMM_NONE && liars > before && go < PASSES); go++) {
+        before = liars;
+        PLMM_TRY(pass(w, false, &stuck, err));
+        liars = plmm_set_count(w->liar, n);
+    }
+    if (stuck != PLMM_NONE) {
+        PLMM_TRY(pass(w, true, &stuck, err));
+    }
+    if (stuck != PLMM_NONE) {
+        out->device = w->m->slots[w->m->slot_of[stuck]].entry.certificate.device;
+        (void)snprintf(out->text, sizeof out->text,
+                       "the shares of device %llu do not give the secret it committed to",
+                       (unsigned long long)out->device);
+        return PLMM_OK;
     }
     masks_flush(w);
     out->ok = true;
@@ -248,7 +282,7 @@ plmm_status plmm_agg_round_unmask(const plmm_agg_round *m, uint32_t *sum, plmm_a
         return plmm_fail(err, PLMM_ERR_STATE, "no sum was to be unmasked");
     }
     work *w = plmm_alloc(1, sizeof *w);
-    uint8_t *liar = plmm_alloc(1, plmm_set_bytes(m->session.n));
+    uint8_t *liar = plmm_alloc(2, plmm_set_bytes(m->session.n));
     plmm_status rc = PLMM_ERR_NOMEM;
     memset(out, 0, sizeof *out);
     if (w == NULL || liar == NULL) {
@@ -257,6 +291,7 @@ plmm_status plmm_agg_round_unmask(const plmm_agg_round *m, uint32_t *sum, plmm_a
         w->m = m;
         w->sum = sum;
         w->liar = liar;
+        w->done = liar + plmm_set_bytes(m->session.n);
         rc = unmask(w, out, err);
         out->liars = plmm_set_count(liar, m->session.n);
         plmm_wipe(w, sizeof *w);
