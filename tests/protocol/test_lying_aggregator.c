@@ -293,16 +293,15 @@ static void set_wrong_length(fleet *f, forgery *g, uint32_t to)
     g->f.bulk_len += 1;
 }
 
-/* Enough survivors, but not enough of this device's neighbours. */
-static void set_starves_me(fleet *f, forgery *g, uint32_t to)
+/* The 12 neighbours of a device, from the roster as it was sent. */
+static void near_of(fleet *f, uint32_t device, uint32_t near[12])
 {
-    static uint32_t order[N], place[N], near[12];
-    plmm_hash root, seed;
-    (void)f;
+    static uint32_t order[N], place[N];
     static uint8_t roster[N * PLMM_ROSTER_ENTRY];
+    static plmm_frame frame;
+    plmm_hash root, seed;
     size_t len, cap = plmm_agg_round_frame_max(f->agg);
     uint8_t *buf = plmm_alloc(cap, 1);
-    static plmm_frame frame;
     CHECK(plmm_agg_round_render(f->agg, PLMM_MSG_ROSTER, 1000, buf, cap, &len, NULL) == PLMM_OK &&
               plmm_frame_decode(&frame, buf, len, NULL) == PLMM_OK,
           "roster");
@@ -311,7 +310,14 @@ static void set_starves_me(fleet *f, forgery *g, uint32_t to)
     plmm_hash_bytes(&root, "roster.1", roster, sizeof roster);
     plmm_hash_bytes(&seed, "graph.sd", root.b, 32);
     plmm_graph_init(order, place, N, &seed);
-    plmm_graph_neighbours(near, to, order, place, N, 12);
+    plmm_graph_neighbours(near, device, order, place, N, 12);
+}
+
+/* Enough survivors, but not enough of this device's neighbours. */
+static void set_starves_me(fleet *f, forgery *g, uint32_t to)
+{
+    uint32_t near[12];
+    near_of(f, to, near);
     for (uint32_t i = 0; i < 5; i++) {
         forge_clear(g->bulk, near[i]); /* 7 of 12 are left, t = 8 */
     }
@@ -480,24 +486,82 @@ static void test_row(const row *r)
     fleet_free(f);
 }
 
-/* ---- two stories: the survivors differ from device to device; nobody reveals anything ---- */
+/* ---- two stories: each half is told that one device of the other half died, and the MACs are carried
+ * to and fro as if nothing were. Whoever reveals shares then gives b of a device away in one half and s
+ * in the other; hardly anybody has t neighbours that tell the same. ---- */
+
+typedef struct split_ctx {
+    fleet_bytes agree[N]; /* what each device sent */
+    uint32_t had;
+    bool done;
+} split_ctx;
+
+static const uint8_t *tag_for(const fleet_bytes *agree, plmm_frame *frame, const uint32_t *near,
+                              uint32_t to)
+{
+    uint32_t slot = plmm_find(near, 12, to), at = 0;
+    CHECK(plmm_frame_decode(frame, agree->p, agree->len, NULL) == PLMM_OK, "agree");
+    if (slot == 12 || !plmm_set_has(frame->bulk, slot)) {
+        return NULL;
+    }
+    for (uint32_t s = 0; s < slot; s++) {
+        at += plmm_set_has(frame->bulk, s);
+    }
+    return frame->bulk + 2 + (size_t)at * PLMM_TAG_BYTES;
+}
+
+/* AGREED for each device, from what its neighbours sent. */
+static void split_deliver(fleet *f, split_ctx *c)
+{
+    static forgery g;
+    static plmm_frame frame;
+    uint32_t mine[12], theirs[12];
+    for (uint32_t i = 0; i < N; i++) {
+        if (c->agree[i].p == NULL) {
+            continue;
+        }
+        forge_open(&g, &c->agree[i]);
+        g.f.type = PLMM_MSG_AGREED;
+        g.f.sender = PLMM_AGGREGATOR_ID;
+        g.f.receiver = f->d[i].cfg.certificate.device;
+        memset(g.bulk, 0, 2);
+        g.f.bulk_len = 2;
+        near_of(f, i, mine);
+        for (uint32_t s = 0; s < 12; s++) {
+            near_of(f, mine[s], theirs);
+            const uint8_t *tag =
+                c->agree[mine[s]].p == NULL ? NULL : tag_for(&c->agree[mine[s]], &frame, theirs, i);
+            if (tag != NULL) {
+                plmm_set_put(g.bulk, s);
+                memcpy(g.bulk + g.f.bulk_len, tag, PLMM_TAG_BYTES);
+                g.f.bulk_len += PLMM_TAG_BYTES;
+            }
+        }
+        fleet_enqueue(f, FLEET_AGG, i, forge_seal(&g, &f->agg_sk));
+    }
+}
 
 static bool split_tap(fleet *f, uint32_t from, uint32_t to, fleet_bytes *frame, void *arg)
 {
     static forgery g;
-    (void)arg;
+    split_ctx *c = arg;
+    forge_open(&g, frame);
     if (from != FLEET_AGG) {
         fleet_watch(f, from, frame);
-        return true;
-    }
-    forge_open(&g, frame);
-    if (g.f.type == PLMM_MSG_SURVIVORS) {
-        uint32_t other =
-            to < N / 2 ? 18 : 2; /* each half is told that one of the other half died */
-        if (to == 18 || to == 2) {
-            return true;
+        if (g.f.type == PLMM_MSG_AGREE && c->agree[from].p == NULL) {
+            c->agree[from] = fleet_copy(frame->p, frame->len);
+            if (++c->had == N - 2) { /* all but the two who were told nothing */
+                c->done = true;
+                split_deliver(f, c);
+            }
         }
-        forge_clear(g.bulk, other);
+        return g.f.type != PLMM_MSG_AGREE; /* the honest machine need not see */
+    }
+    if (g.f.type == PLMM_MSG_SURVIVORS) {
+        if (to == 18 || to == 2) {
+            return false;
+        }
+        forge_clear(g.bulk, to < N / 2 ? 18 : 2);
         plmm_free(frame->p);
         *frame = forge_seal(&g, &f->agg_sk);
     }
@@ -506,15 +570,24 @@ static bool split_tap(fleet *f, uint32_t from, uint32_t to, fleet_bytes *frame, 
 
 static void test_split(void)
 {
+    split_ctx c = {.had = 0};
     fleet *f = fleet_of_20(78);
     f->d[13].quits = f->d[14].quits = 0;
     f->tap = split_tap;
+    f->tap_arg = &c;
     fleet_start(f);
     fleet_run(f);
-    CHECK(!f->finished, "two stories do not end in a sum");
+    CHECK(c.done && !f->finished, "two stories were told, and do not end in a sum");
+    uint32_t revealed = 0;
     for (uint32_t i = 0; i < N; i++) {
-        CHECK(f->d[i].reveal.p == NULL, "device %u revealed shares", i);
+        revealed += f->d[i].reveal.p != NULL;
+        CHECK(i == 2 || i == 18 || f->d[i].reveal.p != NULL ||
+                  f->d[i].aborted == PLMM_ABORT_TOO_FEW_AGREE,
+              "device %u: %s", i, f->d[i].text);
+        plmm_free(c.agree[i].p);
     }
+    /* 2t > k + corrupt: not both shares of anybody t times */
+    CHECK(revealed < 8, "%u devices revealed shares, t = 8", revealed);
     fleet_free(f);
 }
 

@@ -7,6 +7,11 @@ static const uint32_t steps[] = {PLMM_MSG_CHECKIN, PLMM_MSG_ADVERT, PLMM_MSG_SHA
                                  PLMM_MSG_CONFIRM, PLMM_MSG_MASKED, PLMM_MSG_AGREE,
                                  PLMM_MSG_REVEAL};
 
+static const plmm_abort reasons[] = {PLMM_ABORT_TOO_FEW_CHECKINS, PLMM_ABORT_TOO_FEW_KEYS,
+                                     PLMM_ABORT_TOO_FEW_SHARES,   PLMM_ABORT_TOO_FEW_SHARES,
+                                     PLMM_ABORT_TOO_FEW_VECTORS,  PLMM_ABORT_TOO_FEW_AGREE,
+                                     PLMM_ABORT_TOO_FEW_REVEALS};
+
 static void test_happy(void)
 {
     for (uint32_t n = 3; n <= 48; n += n < 8 ? 1 : 13) {
@@ -38,6 +43,30 @@ static void test_drops(void)
             CHECK(f->finished != f->aborted, "step %u count %u", steps[s], count);
             CHECK(f->finished || count > 4, "step %u: %u of 20 drop: %s", steps[s], count, f->text);
             CHECK(f->text[0] != '\0' || f->finished, "a reason");
+            CHECK(!f->aborted || f->reason == reasons[s], "step %u: %u drop: %s", steps[s], count,
+                  plmm_abort_str(f->reason));
+            fleet_check_sum(f);
+            fleet_free(f);
+        }
+    }
+}
+
+/* Exactly n_min survivors are summed, one fewer are not. */
+static void test_minimum(void)
+{
+    for (size_t s = 0; s < 5; s++) {
+        for (uint32_t count = 2; count <= 3; count++) {
+            fleet *f = fleet_new(20, 5, 200 + count);
+            f->cfg.params.n_min = 18;
+            f->cfg.roster_min = 18;
+            for (uint32_t i = 0; i < count; i++) {
+                f->d[5 * i].quits = steps[s];
+            }
+            fleet_start(f);
+            fleet_run(f);
+            CHECK(f->finished == (count == 2), "step %u: %u of 20 drop: %s", steps[s], count,
+                  f->text);
+            CHECK(f->finished || f->reason == reasons[s], "step %u: %s", steps[s], f->text);
             fleet_check_sum(f);
             fleet_free(f);
         }
@@ -89,6 +118,7 @@ int main(int argc, char **argv)
     uint64_t seed = plmm_test_seed(1);
     test_happy();
     test_drops();
+    test_minimum();
     uint32_t finished = 0, crashed = 0;
     for (uint64_t i = 0; i < rounds && plmm_test_failures == 0; i++) {
         finished += random_round(seed * 1000000 + i, i % 4 == 0, &crashed);

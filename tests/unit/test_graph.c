@@ -112,6 +112,17 @@ static void test_refusals(void)
     }
 }
 
+/* At least one device is corrupt, even if nobody expects any. */
+static void test_nobody_corrupt(void)
+{
+    plmm_graph_params p = {20, 0, 200000, 40, 20, SEMI};
+    plmm_graph_degree d, e;
+    CHECK(plmm_graph_degree_solve(&d, &p, NULL) == PLMM_OK, "gamma 0");
+    p.gamma_ppm = 50000;
+    CHECK(plmm_graph_degree_solve(&e, &p, NULL) == PLMM_OK, "gamma 0.05");
+    CHECK(d.corrupt >= 1 && d.k == e.k && d.t == e.t, "%u,%u and %u,%u", d.k, d.t, e.k, e.t);
+}
+
 /* What the refusal names is really reachable. */
 static void test_nearest(void)
 {
@@ -159,6 +170,7 @@ int main(void)
     check_rows("table", table, COUNT(table));
     test_refusals();
     test_nearest();
+    test_nobody_corrupt();
 
     plmm_hash seed = {{1}}, other = {{2}};
     static const uint32_t shapes[][2] = {{3, 2},   {4, 2},    {4, 3},    {5, 4},    {20, 12},

@@ -253,6 +253,12 @@ static void test_small_bodies(void)
           "result");
     f.body_len = plmm_chunk_request_encode(f.body, &q);
     CHECK(plmm_chunk_request_decode(&t, &f, NULL) == PLMM_OK && t.offset == q.offset, "chunk");
+    uint8_t moved[PLMM_BODY_MAX]; /* the first field last: as long, and not its form */
+    memcpy(moved, f.body + 34, f.body_len - 34);
+    memcpy(moved + f.body_len - 34, f.body, 34);
+    plmm_frame g = f;
+    memcpy(g.body, moved, f.body_len);
+    CHECK(plmm_chunk_request_decode(&t, &g, NULL) == PLMM_ERR_WIRE, "fields in another order");
     q.length = PLMM_CHUNK_MAX + 1;
     f.body_len = plmm_chunk_request_encode(f.body, &q);
     CHECK(plmm_chunk_request_decode(&t, &f, NULL) == PLMM_ERR_WIRE, "a chunk too long");
