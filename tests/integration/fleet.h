@@ -277,21 +277,22 @@ static inline plmm_agg_config fleet_round(uint32_t step_ms)
 
 static inline int fleet_serve(char *dir, uint32_t port, uint32_t rounds, uint32_t step_ms)
 {
-    char url[64];
+    char url[64], port_file[512];
     plmm_error err = {0};
     plmm_serve_result result;
     (void)snprintf(url, sizeof url, "tcp://127.0.0.1:%u", port);
+    (void)snprintf(port_file, sizeof port_file, "%s/port", dir);
     plmm_serve_config c = {
         .url = url,
         .round = fleet_round(step_ms),
         .hooks = {dir, fleet_prepare, fleet_on_sum, fleet_find, fleet_read},
         .rounds = rounds,
-        .failures = 3,
+        .failures = 20,
         .slots = 64,
         .hold_ms = 1000,
         .pause_ms = 100,
         .linger_ms = 3000,
-        .port_file = fleet_path(dir, "port"),
+        .port_file = port_file,
     };
     plmm_status rc = plmm_node_open(fleet_path(dir, "node.db"), &c.store, &err);
     rc = rc == PLMM_OK ? plmm_serve_run(&c, &result, &err) : rc;
@@ -368,7 +369,7 @@ static inline int fleet_join(const char *dir, uint8_t id, uint64_t version, uint
     fleet_device d = {dir, id, work_ms, version};
     plmm_join_result result;
     plmm_error err = {0};
-    if (fleet_join_run(&d, 0, 45000, &result, &err) != PLMM_OK) {
+    if (fleet_join_run(&d, 0, 60000, &result, &err) != PLMM_OK) {
         fleet_die("join", &err);
     }
     return EXIT_SUCCESS;
@@ -416,7 +417,7 @@ static inline void fleet_init(const char *dir)
 
 /* ---- processes ---- */
 
-/* Starts this program with a role; its standard error goes to DIR/log-NAME. Ends itself after 100 s
+/* Starts this program with a role; its standard error goes to DIR/log-NAME. Ends itself after 140 s
  * whatever happens. */
 static inline pid_t fleet_start(const char *self, const char *dir, const char *name,
                                 char *const argv[])
@@ -425,7 +426,7 @@ static inline pid_t fleet_start(const char *self, const char *dir, const char *n
     if (pid == 0) {
         int fd = open(fleet_path(dir, "log-%s", name), O_WRONLY | O_CREAT | O_APPEND, 0600);
         (void)dup2(fd, STDERR_FILENO);
-        (void)alarm(100);
+        (void)alarm(140);
         (void)execv(self, argv);
         _exit(127);
     }
@@ -457,11 +458,19 @@ static inline void fleet_show_log(const char *dir, const char *name)
     plmm_free(log);
 }
 
+static inline void fleet_on_term(int number)
+{
+    (void)number;
+    plmm_serve_stop();
+}
+
 /* This program as `SELF serve DIR PORT ROUNDS STEP_MS` or `SELF join DIR ID VERSION WORK_MS`. */
 static inline int fleet_role(char **argv)
 {
     unsigned long a = strtoul(argv[3], NULL, 10), b = strtoul(argv[4], NULL, 10);
     unsigned long c = strtoul(argv[5], NULL, 10);
+    struct sigaction act = {.sa_handler = fleet_on_term};
+    (void)sigaction(SIGTERM, &act, NULL);
     plmm_log_to(STDERR_FILENO, PLMM_LOG_DEBUG);
     return strcmp(argv[1], "serve") == 0
                ? fleet_serve(argv[2], (uint32_t)a, (uint32_t)b, (uint32_t)c)

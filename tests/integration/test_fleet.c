@@ -1,9 +1,12 @@
 /* Twenty devices and an aggregator as processes over TCP; two devices are killed with -9 in the middle of
  * a round, and so is the aggregator, which is started again. The rounds complete, and each sum equals the
  * sum of the survivors' inputs bit for bit.
- *     test_fleet [ROUNDS]        PLMM_TEST_KEEP in the environment leaves the directory and its logs
+ * With `chaos`, later rounds lose the aggregator or a device to kill -9 every second, at any step.
+ *     test_fleet [ROUNDS [chaos]]        PLMM_TEST_KEEP in the environment leaves the directory and its logs
  */
 #include "fleet.h"
+
+#include "plmm/rng.h"
 
 enum { MUTE = 7, LATE = 13, STEP_MS = 4000, KILL_AT = 8 };
 
@@ -14,6 +17,7 @@ typedef struct fleet {
     pid_t device[FLEET_DEVICES + 1]; /* 0: not running */
     uint32_t port;
     uint32_t rounds;
+    bool chaos; /* after the first round kill somebody every second */
 } fleet;
 
 static void start_serve(fleet *f)
@@ -146,7 +150,7 @@ static void check_sum(fleet *f, uint64_t version)
         CHECK(!mute, "a device that died before its upload is in the sum");
         CHECK(late, "a device that died after its upload is not in the sum");
         CHECK(n == FLEET_DEVICES - 1, "%u devices in the sum", n);
-    } else {
+    } else if (!f->chaos) {
         CHECK(n == FLEET_DEVICES, "version %llu: %u devices in the sum", v, n);
     }
     plmm_free(sum);
@@ -175,6 +179,31 @@ static void check_device(fleet *f, uint8_t id)
     plmm_store_close(store);
 }
 
+static void wreak(fleet *f)
+{
+    plmm_rng rng;
+    plmm_rng_init(&rng, plmm_test_seed(plmm_clock_us()), 0);
+    for (int i = 0; i < 60 && fleet_newest(f->dir) <= f->rounds; i++) {
+        uint8_t id = (uint8_t)(1 + plmm_rng_below(&rng, FLEET_DEVICES));
+        plmm_clock_sleep_ms(500 + plmm_rng_below(&rng, 1000));
+        if (plmm_rng_below(&rng, 3) == 0) {
+            if (waitpid(f->serve, NULL, WNOHANG) != 0) { /* it has ended: its rounds are done */
+                f->serve = 0;
+                return;
+            }
+            kill_now(&f->serve);
+            start_serve(f);
+        } else if (f->device[id] == 0) {
+            continue;
+        } else if (waitpid(f->device[id], NULL, WNOHANG) == 0) { /* it has not ended by itself */
+            kill_now(&f->device[id]);
+            start_device(f, id, 50);
+        } else {
+            f->device[id] = 0;
+        }
+    }
+}
+
 static void end_all(fleet *f)
 {
     int status = 0;
@@ -185,9 +214,12 @@ static void end_all(fleet *f)
                   "device %u ended with %x", id, (unsigned)status);
         }
     }
+    if (f->serve != 0 && f->chaos) {
+        (void)kill(f->serve, SIGTERM); /* it counts only the rounds since it was started last */
+    }
     if (f->serve != 0) {
-        CHECK(waitpid(f->serve, &status, 0) == f->serve && WIFEXITED(status) &&
-                  WEXITSTATUS(status) == 0,
+        CHECK(waitpid(f->serve, &status, 0) == f->serve &&
+                  (status == 0 || (f->chaos && WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM)),
               "serve ended with %x", (unsigned)status);
     }
 }
@@ -226,6 +258,9 @@ static void drive(fleet *f)
         start_device(f, MUTE, 10);
         start_device(f, LATE, 10);
     }
+    if (f->chaos) {
+        wreak(f);
+    }
     end_all(f);
     CHECK(fleet_newest(f->dir) == f->rounds + 1, "%llu versions",
           (unsigned long long)fleet_newest(f->dir));
@@ -249,7 +284,8 @@ int main(int argc, char **argv)
         return fleet_role(argv);
     }
     fleet f = {.self = argv[0], .dir = "/tmp/plmm-fleet-XXXXXX", .rounds = 2};
-    f.rounds = argc == 2 ? (uint32_t)strtoul(argv[1], NULL, 10) : f.rounds;
+    f.chaos = argc == 3;
+    f.rounds = argc >= 2 ? (uint32_t)strtoul(argv[1], NULL, 10) : f.rounds;
     (void)alarm(150);
     CHECK(mkdtemp(f.dir) != NULL, "mkdtemp");
     fleet_init(f.dir);
