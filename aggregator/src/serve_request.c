@@ -158,6 +158,11 @@ static void take_frames(plmm__serve *s, const plmm__hub_request *r, uint64_t *de
         }
         if (!asks_for_version(&f)) {
             to_machine(s, r->pipe, &f, bytes, size, device);
+        } else if (plmm__hub_pending(s->hub, r->slot) > 0) {
+            /* A small question has an answer of a chunk: a reply holds one. */
+            (void)plmm_fail(&err, PLMM_ERR_PEER, "asks for two parts of a version at once");
+            refuse(s, f.sender, &err);
+            return;
         } else if (answer_fetch(s, r->slot, &f, bytes, size, &err) != PLMM_OK) {
             refuse(s, f.sender, &err);
         }
