@@ -292,7 +292,7 @@ static void score_range(const plmm_run *run, score_at at, uint32_t last, double 
             for (uint32_t v = 0; v <= last; v++) {
                 plmm_spread s = at(run, e, k, v);
                 if (s.n > 0) {
-                    range[0] = fmin(range[0], s.mean - s.sd);
+                    range[0] = fmin(range[0], fmax(0, s.mean - s.sd));
                     range[1] = fmax(range[1], s.mean + s.sd);
                 }
             }
@@ -318,6 +318,8 @@ static void score_panel(text *t, const plmm_run *run, uint32_t e, score_at at, b
             plmm_spread s = at(run, e, k, v);
             if (s.n > 0) {
                 curve_add(c, v, &s);
+                c->lo[c->n - 1] = fmax(c->lo[c->n - 1], 0); /* no loss and no share is below 0, */
+                c->hi[c->n - 1] = fmin(c->hi[c->n - 1], exact ? 1 : INFINITY); /* or above 1 */
             }
         }
         series[n] = (chart_series){
@@ -334,17 +336,9 @@ static void score_panel(text *t, const plmm_run *run, uint32_t e, score_at at, b
     char title[160];
     (void)snprintf(title, sizeof title, "%s of %s over rounds",
                    exact ? "share of held-out answers right" : "held-out loss", run->experts[e]);
-    chart_lines c = {title,
-                     "completed rounds",
-                     exact ? CHART_PERCENT : CHART_PLAIN,
-                     0,
-                     last,
-                     range[0],
-                     range[1],
-                     series,
-                     n,
-                     refs,
-                     n_refs};
+    chart_lines c = {
+        title, "round", exact ? CHART_PERCENT : CHART_PLAIN, 0, last, range[0], range[1], series, n,
+        refs,  n_refs};
     text_add(t, "<figure><h3>");
     text_html(t, run->experts[e]);
     text_add(t, "</h3>\n");
