@@ -293,31 +293,11 @@ static void set_wrong_length(fleet *f, forgery *g, uint32_t to)
     g->f.bulk_len += 1;
 }
 
-/* The 12 neighbours of a device, from the roster as it was sent. */
-static void near_of(fleet *f, uint32_t device, uint32_t near[12])
-{
-    static uint32_t order[N], place[N];
-    static uint8_t roster[N * PLMM_ROSTER_ENTRY];
-    static plmm_frame frame;
-    plmm_hash root, seed;
-    size_t len, cap = plmm_agg_round_frame_max(f->agg);
-    uint8_t *buf = plmm_alloc(cap, 1);
-    CHECK(plmm_agg_round_render(f->agg, PLMM_MSG_ROSTER, 1000, buf, cap, &len, NULL) == PLMM_OK &&
-              plmm_frame_decode(&frame, buf, len, NULL) == PLMM_OK,
-          "roster");
-    memcpy(roster, frame.bulk, sizeof roster);
-    plmm_free(buf);
-    plmm_hash_bytes(&root, "roster.1", roster, sizeof roster);
-    plmm_hash_bytes(&seed, "graph.sd", root.b, 32);
-    plmm_graph_init(order, place, N, &seed);
-    plmm_graph_neighbours(near, device, order, place, N, 12);
-}
-
 /* Enough survivors, but not enough of this device's neighbours. */
 static void set_starves_me(fleet *f, forgery *g, uint32_t to)
 {
     uint32_t near[12];
-    near_of(f, to, near);
+    forge_near(f, near, 12, to);
     for (uint32_t i = 0; i < 5; i++) {
         forge_clear(g->bulk, near[i]); /* 7 of 12 are left, t = 8 */
     }
@@ -526,9 +506,9 @@ static void split_deliver(fleet *f, split_ctx *c)
         g.f.receiver = f->d[i].cfg.certificate.device;
         memset(g.bulk, 0, 2);
         g.f.bulk_len = 2;
-        near_of(f, i, mine);
+        forge_near(f, mine, 12, i);
         for (uint32_t s = 0; s < 12; s++) {
-            near_of(f, mine[s], theirs);
+            forge_near(f, theirs, 12, mine[s]);
             const uint8_t *tag =
                 c->agree[mine[s]].p == NULL ? NULL : tag_for(&c->agree[mine[s]], &frame, theirs, i);
             if (tag != NULL) {

@@ -382,6 +382,64 @@ static void test_thin(void)
     CHECK(aborted > 0, "somebody was left with exactly t shares, one of them false");
 }
 
+/* The same of a device that dropped: device 0, whose mask key only its public key can vouch for. One of its
+ * neighbours lies about it and about nobody else; of the others just t - 1 answer. */
+typedef struct thin_ctx {
+    bool known;
+    uint32_t near[12], liar;
+} thin_ctx;
+
+static bool thin_tap(fleet *f, uint32_t from, uint32_t to, fleet_bytes *frame, void *arg)
+{
+    static forgery g;
+    thin_ctx *c = arg;
+    (void)to;
+    forge_open(&g, frame);
+    if (from == FLEET_AGG || g.f.type != PLMM_MSG_REVEAL) {
+        return true;
+    }
+    if (!c->known) {
+        c->known = true;
+        forge_near(f, c->near, 12, 0);
+        c->liar = c->near[11];
+    }
+    for (uint32_t s = 0; s < 4; s++) {
+        if (from == c->near[s]) {
+            return false; /* it is not heard of again */
+        }
+    }
+    if (from == c->liar) {
+        uint32_t mine[12], at = 2;
+        forge_near(f, mine, 12, c->liar);
+        for (uint32_t s = 0; mine[s] != 0; s++) {
+            at += plmm_set_has(g.bulk, s) ? PLMM_SHARE_BYTES : 0;
+        }
+        g.bulk[at] ^= 1;
+        plmm_free(frame->p);
+        *frame = forge_seal(&g, &f->d[from].cfg.key);
+    }
+    return true;
+}
+
+static void test_thin_dropped(void)
+{
+    uint32_t caught = 0;
+    for (uint64_t seed = 60; seed < 70; seed++) {
+        thin_ctx c = {.known = false};
+        fleet *f = fleet_of_20(seed);
+        f->d[0].quits = PLMM_MSG_MASKED;
+        f->tap = thin_tap;
+        f->tap_arg = &c;
+        fleet_start(f);
+        fleet_run(f);
+        CHECK(f->finished || f->reason == PLMM_ABORT_TOO_FEW_REVEALS, "%s", f->text);
+        caught += strstr(f->text, "shares of device 1000 do not give") != NULL;
+        fleet_check_sum(f);
+        fleet_free(f);
+    }
+    CHECK(caught > 0, "a false share of a mask key was seen by the public key");
+}
+
 /* ---- who is not enrolled does not get in; who repeats itself changes nothing ---- */
 
 static void agg_feed(fleet *f, const fleet_bytes *b, plmm_status want, const char *what)
@@ -494,6 +552,7 @@ int main(int argc, char **argv)
     test_many_liars();
     test_found_elsewhere();
     test_thin();
+    test_thin_dropped();
     test_outsider();
     test_two_ids();
     test_flood();
