@@ -46,8 +46,8 @@ void plmm__hub_release(plmm__hub *h, uint32_t slot);
 PLMM_NODISCARD plmm_status plmm__hub_append(plmm__hub *h, uint32_t slot, const uint8_t *bytes,
                                             size_t len, plmm_error *err);
 
-/* Room for max octets at the end of the reply, to be filled in place, then plmm__hub_commit with how many
- * were. PLMM_ERR_NOMEM. */
+/* Room for max octets at the end of the reply, to be filled in place, then plmm__hub_commit with
+ * how many were. PLMM_ERR_NOMEM. */
 PLMM_NODISCARD plmm_status plmm__hub_reserve(plmm__hub *h, uint32_t slot, size_t max, uint8_t **at,
                                              plmm_error *err);
 void plmm__hub_commit(plmm__hub *h, uint32_t slot, size_t len);

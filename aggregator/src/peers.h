@@ -13,8 +13,8 @@ typedef struct plmm__peer {
     uint32_t pipe;   /* 0: none */
     uint32_t slot;   /* request it left open, or PLMM__NO_SLOT */
     uint64_t until;  /* when that is answered at the latest */
-    uint32_t
-        waiting[PLMM__MACHINES]; /* bit m: message m of that machine is to be rendered for it */
+    /* Bit m: message m of that machine is to be rendered for it. */
+    uint32_t waiting[PLMM__MACHINES];
 } plmm__peer;
 
 typedef struct plmm__peers {

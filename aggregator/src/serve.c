@@ -30,8 +30,8 @@ void plmm__serve_fail(plmm__serve *s, plmm_status rc, const plmm_error *err)
 }
 
 /* Largest request of a round with these parameters: a few frames, one of them with a vector or the
- * boxes of all neighbours. prepare() may make vectors longer, hence the bound of the first round's is
- * taken from it. */
+ * boxes of all neighbours. prepare() may make vectors longer, hence the bound of the first round's
+ * is taken from it. */
 static size_t request_max(const plmm_round_params *p)
 {
     size_t bulk = plmm_round_payload_bytes(p);

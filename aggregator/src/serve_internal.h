@@ -1,6 +1,6 @@
-/* serve_internal.h -- what the files of the driver share: serve.c (the loop), serve_round.c (machines
- * and journal), serve_request.c (requests and replies), serve_worker.c. All but the worker's own
- * function run in the loop's thread. */
+/* serve_internal.h -- what the files of the driver share: serve.c (the loop), serve_round.c
+ * (machines and journal), serve_request.c (requests and replies), serve_worker.c. All but the
+ * worker's own function run in the loop's thread. */
 #ifndef SERVE_INTERNAL_H
 #define SERVE_INTERNAL_H
 

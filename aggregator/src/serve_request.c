@@ -169,7 +169,8 @@ static void take_frames(plmm__serve *s, const plmm__hub_request *r, uint64_t *de
     }
 }
 
-/* Must the request wait because the worker reads the machine? Those that ask for versions need not. */
+/* Must the request wait because the worker reads the machine? Those that ask for versions need
+ * not. */
 static bool must_wait(const plmm__serve *s, const plmm__hub_request *r)
 {
     plmm_frame f;

@@ -1,5 +1,6 @@
-/* What crypto/ costs on this machine. One JSON object a line, each beside a ceiling or a peer measured in the
- * same run; no pass or fail. Usage: bench_crypto [lanes] [seconds a case]; ctest runs a tiny one. */
+/* What crypto/ costs on this machine. One JSON object a line, each beside a ceiling or a peer
+ * measured in the same run; no pass or fail. Usage: bench_crypto [lanes] [seconds a case]; ctest
+ * runs a tiny one. */
 #include "plmm/alloc.h"
 #include "plmm/encode.h"
 #include "plmm/seal.h"

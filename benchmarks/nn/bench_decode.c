@@ -1,5 +1,5 @@
-/* bench_decode [SHAPE [TOKENS]] -- greedy decoding with a rank-8 adapter on q, k, v, o on one thread: one text,
- * 32 texts at once, and the score of short answers. One JSON line a result. */
+/* bench_decode [SHAPE [TOKENS]] -- greedy decoding with a rank-8 adapter on q, k, v, o on one
+ * thread: one text, 32 texts at once, and the score of short answers. One JSON line a result. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,10 +1,11 @@
-/* bench_train [SHAPE [SECONDS]] -- a LoRA step and a full step of small models on one thread (processor time), beside what a
- * product of 512 x 288 by 288 x 768 reaches at the same time, by OpenBLAS's sgemm and by ours. One JSON line a
- * result. OPENBLAS_CORETYPE=SkylakeX helps an OpenBLAS that does not know the processor.
+/* bench_train [SHAPE [SECONDS]] -- a LoRA step and a full step of small models on one thread
+ * (processor time), beside what a product of 512 x 288 by 288 x 768 reaches at the same time, by
+ * OpenBLAS's sgemm and by ours. One JSON line a result. OPENBLAS_CORETYPE=SkylakeX helps an
+ * OpenBLAS that does not know the processor.
  *
- * FLOP of a LoRA step (research formula, nothing recomputed is counted): per token 2 for each base weight
- * forward and 2 backward (without the first layer's q, k, v backward), 6 for each adapter weight, attention
- * 3 * 2 * layers * seq * dim; of a full step 6 for each weight. */
+ * FLOP of a LoRA step (research formula, nothing recomputed is counted): per token 2 for each base
+ * weight forward and 2 backward (without the first layer's q, k, v backward), 6 for each adapter
+ * weight, attention 3 * 2 * layers * seq * dim; of a full step 6 for each weight. */
 #include <cblas.h>
 #include <stdio.h>
 #include <stdlib.h>

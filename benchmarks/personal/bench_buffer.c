@@ -1,5 +1,5 @@
-/* What a selection costs: offers a second to a full buffer, by rule, bins and width of the embedding, and
- * beside it the scores alone. One JSON object a line; no pass or fail.
+/* What a selection costs: offers a second to a full buffer, by rule, bins and width of the
+ * embedding, and beside it the scores alone. One JSON object a line; no pass or fail.
  * Usage: bench_buffer [seconds a case]; ctest runs a tiny one. */
 #include "plmm/alloc.h"
 #include "plmm/buffer.h"

@@ -1,5 +1,5 @@
-/* One whole round in memory, both sides, no network and no waiting: what the protocol costs. One JSON line.
- * usage: bench_round [devices] [coordinates] [dropouts] */
+/* One whole round in memory, both sides, no network and no waiting: what the protocol costs. One
+ * JSON line. usage: bench_round [devices] [coordinates] [dropouts] */
 #include "plmm/agg_round.h"
 #include "plmm/alloc.h"
 #include "plmm/client_round.h"

@@ -382,7 +382,8 @@ static plmm_status replay_record(void *ctx, uint64_t seq, const uint8_t *record,
     return plmm_client_round_replay(r->j->m, record, len, err);
 }
 
-/* A journal that cannot be replayed: the round is lost, its secrets go, and it is not entered again. */
+/* A journal that cannot be replayed: the round is lost, its secrets go, and it is not entered
+ * again. */
 static plmm_status drop_journal(join *j, const plmm_error *why)
 {
     plmm_store_outcome lost = {
@@ -530,8 +531,8 @@ static plmm_status fetch_part(join *j, plmm_fetch *f, plmm_error *err)
     return part.len > 0 ? plmm_expert_write(j->c->folder, &f->manifest, &part, err) : PLMM_OK;
 }
 
-/* *want NULL: the newest. Downloads, verifies, installs, uses. The old version stays in use until the
- * new one is whole; whatever fails leaves it there. */
+/* *want NULL: the newest. Downloads, verifies, installs, uses. The old version stays in use until
+ * the new one is whole; whatever fails leaves it there. */
 static plmm_status fetch(join *j, const plmm_hash *want, plmm_error *err)
 {
     plmm_fetch f;

@@ -1,6 +1,6 @@
 /* link.h -- the device's connection: one request at a time, over nng's req protocol, which dials
- * again by itself. Everything happens in the thread that calls plmm__link_wait; nng's threads only leave
- * word. */
+ * again by itself. Everything happens in the thread that calls plmm__link_wait; nng's threads only
+ * leave word. */
 #ifndef LINK_H
 #define LINK_H
 
@@ -21,8 +21,8 @@ PLMM_NODISCARD plmm_status plmm__link_open(plmm__link **l, const char *url, size
                                            plmm_error *err);
 void plmm__link_close(plmm__link *l); /* NULL is fine */
 
-/* Sends head and then body (which may be empty) as one request; an earlier one that was not answered
- * is given up. PLMM_ERR_NOMEM. */
+/* Sends head and then body (which may be empty) as one request; an earlier one that was not
+ * answered is given up. PLMM_ERR_NOMEM. */
 PLMM_NODISCARD plmm_status plmm__link_ask(plmm__link *l, const uint8_t *head, size_t head_len,
                                           const uint8_t *body, size_t body_len, plmm_error *err);
 

@@ -159,8 +159,8 @@ plmm_status plmm_store_round_end(plmm_store *s, const char *expert,
 {
     PLMM_TRY(plmm_db_begin(s->db, err));
     PLMM_TRY(plmm_db_end(s->db, end(s, expert, outcome, err), err));
-    /* Another reader may hold the log open: the round has ended all the same, and what was deleted is
-     * overwritten when the next round ends. */
+    /* Another reader may hold the log open: the round has ended all the same, and what was deleted
+     * is overwritten when the next round ends. */
     plmm_status rc = plmm_db_scrub(s->db, err);
     return rc == PLMM_ERR_STATE ? PLMM_OK : rc;
 }

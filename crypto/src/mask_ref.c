@@ -1,5 +1,5 @@
-/* The reference: ChaCha20 as RFC 8439 section 2.3 writes it, a block at a time, a lane at a time.
- */
+/* The reference: ChaCha20 as RFC 8439 section 2.3 writes it, a block at a time, a lane at a
+ * time. */
 #include "mask_internal.h"
 #include "plmm/bytes.h"
 

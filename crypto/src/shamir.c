@@ -258,9 +258,9 @@ plmm_status plmm_shamir_basis_init(plmm_shamir_basis *b, const uint32_t *xs, siz
     return PLMM_OK;
 }
 
-/* The m - t syndromes of one limb, sum over i < m of v_i x_i^e y_i for e < m - t: the checks of the dual
- * code (MacWilliams and Sloane, ch. 10), all 0 if and only if the m values lie on a polynomial of
- * degree < t. */
+/* The m - t syndromes of one limb, sum over i < m of v_i x_i^e y_i for e < m - t: the checks of the
+ * dual code (MacWilliams and Sloane, ch. 10), all 0 if and only if the m values lie on a polynomial
+ * of degree < t. */
 void plmm__syndromes(uint32_t *s, const plmm_shamir_basis *b, const plmm_share *shares, size_t limb)
 {
     uint32_t z[PLMM_SHAMIR_SHARES_MAX];

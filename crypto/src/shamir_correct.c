@@ -1,5 +1,5 @@
-/* Finding false shares: shares are a Reed-Solomon word, each limb one of them. Its syndromes are a linear
- * recurrence whose shortest form has the false points as its roots. */
+/* Finding false shares: shares are a Reed-Solomon word, each limb one of them. Its syndromes are a
+ * linear recurrence whose shortest form has the false points as its roots. */
 #include "field_internal.h"
 #include "plmm/shamir.h"
 
@@ -52,7 +52,8 @@ static void massey(recurrence *r, const uint32_t *s, size_t count)
     }
 }
 
-/* Marks the shares whose point is a root; false if there are not as many as the recurrence is long. */
+/* Marks the shares whose point is a root; false if there are not as many as the recurrence is
+ * long. */
 static bool mark_roots(bool *wrong, const recurrence *r, const plmm_shamir_basis *b)
 {
     uint32_t roots = 0;

@@ -112,8 +112,8 @@ static plmm_status put_end(const plmm_chat *c, plmm_ids *ids, plmm_error *err)
                        : plmm_tokenizer_encode(c->tokenizer, "\n", 1, 0, ids, err);
 }
 
-/* Fits ids to max: the prompt ids[begin..end) loses its beginning down to a quarter of max, then the
- * whole loses its end. Returns where the response begins now. */
+/* Fits ids to max: the prompt ids[begin..end) loses its beginning down to a quarter of max, then
+ * the whole loses its end. Returns where the response begins now. */
 static size_t fit(plmm_ids *ids, size_t begin, size_t end, size_t response, size_t max)
 {
     if (max == 0 || ids->n <= max) {

@@ -1,6 +1,6 @@
 /* Decoding with a key-value cache. A pass takes rows of any mix, prompts and single tokens of many
- * texts, through the model together; only attention looks at each text's own cache. Every product sums in
- * the same order whatever its rows, so a text does not depend on its company. */
+ * texts, through the model together; only attention looks at each text's own cache. Every product
+ * sums in the same order whatever its rows, so a text does not depend on its company. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -248,7 +248,8 @@ static int32_t argmax(const float *x, size_t n)
     return (int32_t)best;
 }
 
-/* The tokens that may be drawn, most probable first; *total is the sum of their e^(logit - first). */
+/* The tokens that may be drawn, most probable first; *total is the sum of their e^(logit -
+ * first). */
 static size_t choose_candidates(plmm_decoder *d, const float *logits, const plmm_sampling *s,
                                 double *total)
 {

@@ -135,8 +135,8 @@ bool plmm__next_chunk(plmm_workspace *w, const plmm_batch *b);
 /* Runs the chunk to xf. */
 void plmm__forward(plmm_workspace *w);
 
-/* Losses of the chunk, one record a sequence from per_seq on; with gradients (scale not 0) also dx.
- */
+/* Losses of the chunk, one record a sequence from per_seq on; with gradients (scale not 0) also
+ * dx. */
 void plmm__head(plmm_workspace *w, plmm_loss_sum *per_seq);
 
 /* out[T][in] = the chunk's x under the dropout mask of a layer's group. */
@@ -149,8 +149,8 @@ void plmm__rotate_back(const plmm_workspace *w, float *dqkv);
 /* From dx to the gradients asked for. */
 void plmm__backward(plmm_workspace *w);
 
-/* Mixed attention of the chunk's rotated qkv into mix, keeping probs; and back from dmix to dqkv.
- */
+/* Mixed attention of the chunk's rotated qkv into mix, keeping probs; and back from dmix to
+ * dqkv. */
 void plmm__attention(plmm_workspace *w, plmm__acts *y);
 void plmm__attention_back(plmm_workspace *w, const plmm__acts *y);
 

@@ -1,4 +1,5 @@
-/* config.json of Hugging Face: what the model is, and a refusal for what we would compute otherwise. */
+/* config.json of Hugging Face: what the model is, and a refusal for what we would compute
+ * otherwise. */
 #include "hf_config.h"
 
 #include <inttypes.h>

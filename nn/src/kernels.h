@@ -52,7 +52,8 @@ typedef struct plmm__kernels {
     void (*rope)(size_t rows, float *x, size_t ldx, size_t heads, size_t hd, const float *cosines,
                  const float *sines, float sign);
 
-    /* x[0..n) becomes its softmax, x[n..width) becomes 0; 0 < n <= width, width a multiple of 16. */
+    /* x[0..n) becomes its softmax, x[n..width) becomes 0; 0 < n <= width, width a multiple of
+     * 16. */
     void (*softmax)(float *x, size_t n, size_t width);
     /* d[0..n) becomes scale * p * (d - sum(p d)), d[n..width) becomes 0. */
     void (*softmax_back)(const float *p, float *d, size_t n, size_t width, float scale);
@@ -61,11 +62,12 @@ typedef struct plmm__kernels {
      * not 0, x becomes scale * (softmax(x) - onehot(target)). */
     double (*cross_entropy)(float *x, size_t n, size_t target, float scale, bool *hit);
 
-    void (*add)(float *x, const float *y, size_t n); /* x += y */
-    void (*add_rows)(float *x, size_t ldx, const float *y, size_t rows,
-                     size_t n); /* each row += y */
-    void (*sum_rows)(float *y, const float *x, size_t ldx, size_t rows,
-                     size_t n); /* y += each row */
+    /* x += y. */
+    void (*add)(float *x, const float *y, size_t n);
+    /* Each row of x += y. */
+    void (*add_rows)(float *x, size_t ldx, const float *y, size_t rows, size_t n);
+    /* y += each row of x. */
+    void (*sum_rows)(float *y, const float *x, size_t ldx, size_t rows, size_t n);
     void (*scale)(float *x, size_t n, float s);
     double (*sum_squares)(const float *x, size_t n);
 

@@ -1,7 +1,7 @@
 /* kernels_impl.h -- the kernels of kernels.h in vector types of GCC and clang. Included by one file
  * a set of instructions, which defines KERNELS_TABLE, KERNELS_NAME and KERNELS_LANES (floats in a
- * register). These files alone are compiled with contraction of a * b + c to a fused multiply-add.
- */
+ * register). These files alone are compiled with contraction of a * b + c to a fused
+ * multiply-add. */
 #include <math.h>
 #include <string.h>
 

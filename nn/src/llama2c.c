@@ -1,6 +1,6 @@
-/* The .bin files of llama2.c (https://github.com/karpathy/llama2.c, export.py and run.c): version 0 has
- * seven integers and float32 weights, versions 1 (float32) and 2 (groups of int8 with a float32 scale)
- * begin with "ak42" and a header of 256 bytes. */
+/* The .bin files of llama2.c (https://github.com/karpathy/llama2.c, export.py and run.c): version 0
+ * has seven integers and float32 weights, versions 1 (float32) and 2 (groups of int8 with a float32
+ * scale) begin with "ak42" and a header of 256 bytes. */
 #include "plmm/checkpoint.h"
 
 #include <inttypes.h>

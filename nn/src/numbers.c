@@ -1,4 +1,5 @@
-/* Half precision: IEEE 754 binary16 and bfloat16, to and from float32, nearest with ties to even. */
+/* Half precision: IEEE 754 binary16 and bfloat16, to and from float32, nearest with ties to
+ * even. */
 #include "plmm/safetensors.h"
 
 #include <string.h>

@@ -40,8 +40,8 @@ static void divide(double *x, double k, size_t n)
     }
 }
 
-/* Makes row i orthogonal to the rows before it, noting the coefficients (may be NULL). Twice is enough
- * (Giraud et al., 2005). */
+/* Makes row i orthogonal to the rows before it, noting the coefficients (may be NULL). Twice is
+ * enough (Giraud et al., 2005). */
 static void project_out(double *q, size_t i, size_t n, double *coeffs)
 {
     for (int pass = 0; pass < 2; pass++) {
@@ -55,8 +55,8 @@ static void project_out(double *q, size_t i, size_t n, double *coeffs)
     }
 }
 
-/* Gives row i a direction of its own: the first unit vector that is not in the span of the rows before it.
- * There is none when i >= n; the row is then zero. */
+/* Gives row i a direction of its own: the first unit vector that is not in the span of the rows
+ * before it. There is none when i >= n; the row is then zero. */
 static void complete_row(double *q, size_t i, size_t n)
 {
     double norm = 0;
@@ -90,8 +90,8 @@ static void orthonormalise(double *q, double *l, size_t r, size_t n)
     }
 }
 
-/* One-sided Jacobi (Hestenes, 1958): rotates pairs of columns (kept as rows) of m until all are orthogonal;
- * v collects the rotations. */
+/* One-sided Jacobi (Hestenes, 1958): rotates pairs of columns (kept as rows) of m until all are
+ * orthogonal; v collects the rotations. */
 static bool rotate_pair(double *x, double *y, double *vx, double *vy, size_t r)
 {
     double a = dot(x, x, r), b = dot(y, y, r), c = dot(x, y, r);

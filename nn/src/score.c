@@ -30,9 +30,9 @@ static bool is_word(char c)
     return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
 }
 
-/* Lower case of the character at s, of which n bytes remain, as far as words can see it: 0 for what is
- * no part of a word. Two characters outside ASCII have a lower case inside: the Kelvin sign and the
- * dotted capital I. */
+/* Lower case of the character at s, of which n bytes remain, as far as words can see it: 0 for what
+ * is no part of a word. Two characters outside ASCII have a lower case inside: the Kelvin sign and
+ * the dotted capital I. */
 static char lower_at(const char *s, size_t n, size_t *taken)
 {
     *taken = 1;

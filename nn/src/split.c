@@ -1,5 +1,5 @@
-/* The regular expressions of the common pre-tokenizers, by hand: each function gives the length of the
- * first match, and the matches cover every text. */
+/* The regular expressions of the common pre-tokenizers, by hand: each function gives the length of
+ * the first match, and the matches cover every text. */
 #include "tokenizer_internal.h"
 #include "unicode.h"
 

@@ -337,7 +337,8 @@ static bool separates(const char *s, size_t n, size_t at, const char *sep, size_
 }
 
 /* Where no pre-tokenizer cuts words, the vocabulary may: if no token has a space after anything but
- * spaces, no merge can cross the beginning of a word, and short words merge much faster than one text. */
+ * spaces, no merge can cross the beginning of a word, and short words merge much faster than one
+ * text. */
 static void find_separator(plmm_tokenizer *t)
 {
     const char *sep = t->n_normal > 0 || t->meta_replace ? "\xE2\x96\x81" : " ";
@@ -607,8 +608,8 @@ static bool stands_alone(const char *s, size_t n, size_t begin, size_t end)
     return true;
 }
 
-/* The first added token in s[from..n), the longest at its place; begin and end include the white space
- * that it takes with it. NULL: none. */
+/* The first added token in s[from..n), the longest at its place; begin and end include the white
+ * space that it takes with it. NULL: none. */
 static const added_token *find_added(const encoder *e, int normalized, const char *s, size_t n,
                                      size_t from, size_t *begin, size_t *end)
 {

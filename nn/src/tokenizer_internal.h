@@ -22,11 +22,11 @@ typedef struct token {
 /* An entry of `added_tokens`: cut out of the text before anything else looks at it. */
 typedef struct added_token {
     uint32_t id;
-    uint32_t pattern,
-        len; /* what is searched for, in blob: the content, normalised if `normalized` */
+    /* What is searched for, in blob: the content, normalised if `normalized`. */
+    uint32_t pattern, len;
     bool normalized, lstrip, rstrip, single_word, special;
-    int32_t
-        next; /* the next candidate that begins with the same byte, not longer than this; or -1 */
+    /* The next candidate that begins with the same byte, not longer than this; or -1. */
+    int32_t next;
 } added_token;
 
 typedef enum bpe_style {
@@ -79,8 +79,8 @@ struct plmm_tokenizer {
     int32_t unk, bos, eos;
     int32_t prefix_bos, suffix_eos; /* what the template adds; -1 nothing */
     bool byte_fallback, fuse_unk, ignore_merges, strip_first;
-    const char
-        *separator; /* no token has it after anything else: words may be cut before it; or NULL */
+    /* No token has it after anything else: words may be cut before it; or NULL. */
+    const char *separator;
     bool meta_replace; /* Metaspace: spaces become U+2581 before the prefix */
     prefix_kind prefix;
     normal_step normal[NORMAL_STEPS_MAX];
@@ -102,17 +102,17 @@ plmm_tokenizer *tokenizer_alloc(bpe_style style, uint32_t n, size_t n_merges);
 plmm_status tokenizer_keep_source(plmm_tokenizer *t, const char *bytes, size_t len,
                                   const char *name, plmm_error *err);
 
-/* Gives id its content; raw bytes are derived from the style. PLMM_ERR_FORMAT if the id is taken or out
- * of range or the content too long; a content that is there already keeps its first id unless `unique`
- * asks for an error. */
+/* Gives id its content; raw bytes are derived from the style. PLMM_ERR_FORMAT if the id is taken or
+ * out of range or the content too long; a content that is there already keeps its first id unless
+ * `unique` asks for an error. */
 plmm_status tokenizer_set(plmm_tokenizer *t, uint32_t id, const char *content, size_t len,
                           enum token_kind kind, bool unique, plmm_error *err);
 
 /* Id of the token with this content, or -1. */
 int32_t tokenizer_lookup(const plmm_tokenizer *t, const char *content, size_t len);
 
-/* A merge of two tokens into one; the first entry of a pair stays. n_merges of tokenizer_alloc bounds
- * the calls. */
+/* A merge of two tokens into one; the first entry of a pair stays. n_merges of tokenizer_alloc
+ * bounds the calls. */
 void tokenizer_add_merge(plmm_tokenizer *t, uint32_t left, uint32_t right, uint32_t rank,
                          uint32_t id);
 const merge *tokenizer_find_merge(const plmm_tokenizer *t, uint32_t left, uint32_t right);

@@ -1,7 +1,8 @@
-/* Reader of llama2.c's tokenizer.bin: u32 longest token, then for each token f32 score, u32 length and
- * the bytes. There are no merges: any two neighbours whose concatenation is a token may be merged, the
- * highest score first, the leftmost of equals (llama2.c's run.c, encode()). All ways to cut a token in
- * two are entered as merges of the rank of its score, so that the common merge loop does the same. */
+/* Reader of llama2.c's tokenizer.bin: u32 longest token, then for each token f32 score, u32 length
+ * and the bytes. There are no merges: any two neighbours whose concatenation is a token may be
+ * merged, the highest score first, the leftmost of equals (llama2.c's run.c, encode()). All ways to
+ * cut a token in two are entered as merges of the rank of its score, so that the common merge loop
+ * does the same. */
 #include "tokenizer_internal.h"
 
 #include <math.h>

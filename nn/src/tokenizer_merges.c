@@ -1,5 +1,5 @@
-/* GPT-2's older pair of files, vocab.json and merges.txt: put together as the tokenizer.json that they
- * stand for. */
+/* GPT-2's older pair of files, vocab.json and merges.txt: put together as the tokenizer.json that
+ * they stand for. */
 #include "tokenizer_internal.h"
 
 #include <string.h>

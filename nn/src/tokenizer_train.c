@@ -1,7 +1,7 @@
-/* Byte-pair encoding learnt from text (Sennrich, Haddow and Birch, 2016), on bytes: count the different
- * words, then merge the most frequent pair of neighbours again and again. Pair counts are kept up to
- * date; candidates wait in a heap and are corrected when they surface. The result is written as a
- * tokenizer.json and read back, so that there is one way to make a tokenizer. */
+/* Byte-pair encoding learnt from text (Sennrich, Haddow and Birch, 2016), on bytes: count the
+ * different words, then merge the most frequent pair of neighbours again and again. Pair counts are
+ * kept up to date; candidates wait in a heap and are corrected when they surface. The result is
+ * written as a tokenizer.json and read back, so that there is one way to make a tokenizer. */
 #include "tokenizer_internal.h"
 #include "unicode.h"
 
@@ -303,7 +303,8 @@ static candidate pop_candidate(learner *l)
     return top;
 }
 
-/* Counts the pairs of word w in; remembers the word for those that hold `fresh` (all if UINT32_MAX). */
+/* Counts the pairs of word w in; remembers the word for those that hold `fresh` (all if
+ * UINT32_MAX). */
 static bool add_pairs(learner *l, uint32_t w, uint32_t fresh)
 {
     const uint32_t *s = l->sym + l->tr->words[w].off;
@@ -378,8 +379,8 @@ static bool queue_fresh(learner *l, uint32_t w, uint32_t whole)
     return true;
 }
 
-/* The id of the token that a pair makes: a known one of the same bytes, or a new one. UINT32_MAX when
- * it must not be made: too long, or it would spell a special token. */
+/* The id of the token that a pair makes: a known one of the same bytes, or a new one. UINT32_MAX
+ * when it must not be made: too long, or it would spell a special token. */
 static uint32_t token_for(learner *l, uint32_t a, uint32_t b)
 {
     const plmm_tokenizer_params *p = &l->tr->p;
@@ -404,8 +405,8 @@ static uint32_t token_for(learner *l, uint32_t a, uint32_t b)
     return l->n_pieces++;
 }
 
-/* Notes a merge. A pair can come up again, when one of its tokens is spelt in a second way: merging it
- * at once is what the encoder does with its old rank. */
+/* Notes a merge. A pair can come up again, when one of its tokens is spelt in a second way: merging
+ * it at once is what the encoder does with its old rank. */
 static bool note_merge(learner *l, uint64_t key)
 {
     pair_info *p = &l->pairs[pair_slot(l->pairs, l->n_slots, key)];

@@ -178,8 +178,8 @@ static uint32_t compose(uint32_t a, uint32_t b)
     return row != NULL && row[0] == a && row[1] == b ? row[2] : 0;
 }
 
-/* Stable sort by class of each run of combining marks: merge-free insertion is quadratic in the length
- * of a run, so runs are cut at 256 marks (Unicode's stream-safe limit is 30). */
+/* Stable sort by class of each run of combining marks: merge-free insertion is quadratic in the
+ * length of a run, so runs are cut at 256 marks (Unicode's stream-safe limit is 30). */
 static void reorder(uint32_t *cp, size_t n)
 {
     enum { RUN_MAX = 256 };

@@ -1,4 +1,5 @@
-/* UTF-8, the character classes that pre-tokenizers ask for, and normal form C. Pure, thread-safe. */
+/* UTF-8, the character classes that pre-tokenizers ask for, and normal form C. Pure,
+ * thread-safe. */
 #ifndef PLMM_NN_UNICODE_H
 #define PLMM_NN_UNICODE_H
 
@@ -10,8 +11,8 @@
 /* What utf8_decode gives for a byte that begins no well-formed sequence: UNICODE_BAD + the byte. */
 enum { UNICODE_BAD = 0x200000 };
 
-/* Decodes one code point of s[0..n), n > 0; *cp may be UNICODE_BAD + byte. Returns bytes taken (>= 1).
- * Overlong forms, surrogates and numbers above 0x10FFFF are not well formed. */
+/* Decodes one code point of s[0..n), n > 0; *cp may be UNICODE_BAD + byte. Returns bytes taken (>=
+ * 1). Overlong forms, surrogates and numbers above 0x10FFFF are not well formed. */
 size_t utf8_decode(const char *s, size_t n, uint32_t *cp);
 
 /* Writes cp (< 0x110000, or UNICODE_BAD + byte: that byte) to out; returns the number of bytes. */

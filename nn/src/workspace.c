@@ -98,8 +98,8 @@ static plmm_status check_params(const plmm_model_config *c, const plmm_workspace
     return PLMM_OK;
 }
 
-/* Beyond this the activations of a narrow model only leave the caches (measured: 10 % at dim 64 and 128
- * between 128 and 512 tokens), while a wide one gains from reading its weights less often. */
+/* Beyond this the activations of a narrow model only leave the caches (measured: 10 % at dim 64 and
+ * 128 between 128 and 512 tokens), while a wide one gains from reading its weights less often. */
 static plmm_workspace_params useful(const plmm_model_config *c, const plmm_workspace_params *p)
 {
     enum { NARROW = 192, FEW = 128 };

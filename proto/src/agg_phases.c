@@ -258,8 +258,8 @@ static uint32_t near_in(const plmm_agg_round *m, uint32_t i, const uint8_t *set)
     return c;
 }
 
-/* set = devices that did `what` and are not out, and have t neighbours among them; the others are out.
- * Leaving one out may take a neighbour from another: until nothing changes. */
+/* set = devices that did `what` and are not out, and have t neighbours among them; the others are
+ * out. Leaving one out may take a neighbour from another: until nothing changes. */
 static uint32_t set_of(plmm_agg_round *m, uint8_t *set, uint8_t what)
 {
     uint32_t n = m->session.n, count = 0;

@@ -1,5 +1,5 @@
-/* The aggregator's handling of each message of a device: every check first, then the record, then the
- * change. A device whose signature is good and whose message is not is out of the round. */
+/* The aggregator's handling of each message of a device: every check first, then the record, then
+ * the change. A device whose signature is good and whose message is not is out of the round. */
 #include "agg_machine.h"
 
 #include <stdio.h>

@@ -147,8 +147,8 @@ static void blame(work *w, uint32_t have)
     }
 }
 
-/* More are false than decoding can find. The commitment tells the genuine secret, so tries subsets of t,
- * those without known liars first. */
+/* More are false than decoding can find. The commitment tells the genuine secret, so tries subsets
+ * of t, those without known liars first. */
 static bool searched(work *w, uint32_t j, bool survivor, uint32_t have, uint8_t secret[32])
 {
     uint32_t t = w->m->session.t, n = 0;

@@ -79,7 +79,8 @@ plmm_status plmm_client_leave(plmm_client_round *m, plmm_client_actions *out, pl
                               const plmm_hash *model, const char *fmt, ...) PLMM_PRINTF(5, 6);
 plmm_client_action *plmm_client_emit(plmm_client_actions *out, plmm_client_action_type type);
 
-/* The outgoing frame of `type` whose body is in *f and whose bulk lies at m->out + PLMM_FRAME_SMALL. */
+/* The outgoing frame of `type` whose body is in *f and whose bulk lies at m->out +
+ * PLMM_FRAME_SMALL. */
 void plmm_client_compose(plmm_client_round *m, plmm_frame *f, size_t bulk_len);
 uint8_t *plmm_client_bulk(plmm_client_round *m);
 void plmm_client_frame_init(const plmm_client_round *m, plmm_frame *f, plmm_message type);

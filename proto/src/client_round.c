@@ -1,4 +1,5 @@
-/* The device's round: events in, actions out, timers, journal. Checks of messages: client_steps.c. */
+/* The device's round: events in, actions out, timers, journal. Checks of messages:
+ * client_steps.c. */
 #include "client_machine.h"
 #include "plmm/alloc.h"
 
@@ -195,7 +196,8 @@ void plmm_client_accept(plmm_client_round *m, plmm_client_step *s, plmm_client_s
 
 /* ---- frames ---- */
 
-/* The state that the answer to a message put this device in, and where its repetition is a question. */
+/* The state that the answer to a message put this device in, and where its repetition is a
+ * question. */
 static plmm_client_state asked_in(uint32_t type)
 {
     switch (type) {

@@ -1,5 +1,5 @@
-/* The device's answer to each message of the aggregator: every check first, then the change. Numbers in
- * brackets are the claims of docs/protocol.md. */
+/* The device's answer to each message of the aggregator: every check first, then the change.
+ * Numbers in brackets are the claims of docs/protocol.md. */
 #include "client_machine.h"
 #include "plmm/alloc.h"
 #include "plmm/bytes.h"
@@ -288,8 +288,8 @@ static uint32_t neighbours_in(const plmm_client_round *m, const uint8_t *set)
     return c;
 }
 
-/* A set of devices as the aggregator may announce it: of this roster, within `within` (or NULL), with
- * this device, with enough devices and neighbours (C3). Else *why says what is wrong. */
+/* A set of devices as the aggregator may announce it: of this roster, within `within` (or NULL),
+ * with this device, with enough devices and neighbours (C3). Else *why says what is wrong. */
 static bool set_good(const plmm_client_round *m, const uint8_t *set, const uint8_t *within,
                      const char *what, plmm_error *why)
 {

@@ -1,6 +1,7 @@
-/* Degree and threshold of SecAgg+, and its Harary graph. Bell et al. CCS 2020, sections 3 and 4; the
- * order of the tests and the quantiles follow google-parfait/federated-compute
- * fcp/secagg/server/graph_parameter_finder.cc, whose published values the tests hold against ours. */
+/* Degree and threshold of SecAgg+, and its Harary graph. Bell et al. CCS 2020, sections 3 and 4;
+ * the order of the tests and the quantiles follow google-parfait/federated-compute
+ * fcp/secagg/server/graph_parameter_finder.cc, whose published values the tests hold against
+ * ours. */
 #include "plmm/graph.h"
 
 #include "degree.h"
@@ -166,7 +167,8 @@ uint32_t plmm_graph_smallest(const plmm_graph_params *p, uint32_t from, uint32_t
     return 0;
 }
 
-/* Nearest n above p->n: each of the next 100, then steps of an eighth; 0 if none up to the bound. */
+/* Nearest n above p->n: each of the next 100, then steps of an eighth; 0 if none up to the
+ * bound. */
 static uint32_t nearest_n(const plmm_graph_params *p)
 {
     uint32_t n = plmm_graph_smallest(p, p->n + 1, p->n + 100);

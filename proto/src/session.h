@@ -1,5 +1,5 @@
-/* session.h -- what both round machines compute alike: roster entries, the session, and how boxes and
- * MACs are bound to it. Pure; allocates nothing but in plmm_roster_check. */
+/* session.h -- what both round machines compute alike: roster entries, the session, and how boxes
+ * and MACs are bound to it. Pure; allocates nothing but in plmm_roster_check. */
 #ifndef PLMM_PROTO_SESSION_H
 #define PLMM_PROTO_SESSION_H
 
@@ -47,9 +47,9 @@ void plmm_agree_message(plmm_hash *out, const plmm_session *s, const uint8_t *go
 #define PLMM_LABEL_BOX     "box.v1.."
 #define PLMM_LABEL_AGREE   "agree.v1"
 
-/* Everything a device must know of a roster before it uses a key of it: ids strictly increasing, every
- * certificate and statement good, no key there twice. PLMM_ERR_PEER or PLMM_ERR_AUTH with the sentence,
- * PLMM_ERR_NOMEM. */
+/* Everything a device must know of a roster before it uses a key of it: ids strictly increasing,
+ * every certificate and statement good, no key there twice. PLMM_ERR_PEER or PLMM_ERR_AUTH with the
+ * sentence, PLMM_ERR_NOMEM. */
 PLMM_NODISCARD plmm_status plmm_roster_check(const uint8_t *roster, uint32_t n,
                                              const plmm_hash *params, const char *expert,
                                              const plmm_sign_pk *registrar, plmm_error *err);

@@ -326,8 +326,8 @@ static plmm_status group(records *r, plmm_error *err)
     return PLMM_OK;
 }
 
-/* Moves at most `most` of the questions of one expert and kind, spread evenly over what could be asked,
- * behind the n there are; returns how many. */
+/* Moves at most `most` of the questions of one expert and kind, spread evenly over what could be
+ * asked, behind the n there are; returns how many. */
 static size_t thin_kind(sim_data *d, size_t n, size_t kept, uint32_t most, const uint32_t at[2])
 {
     size_t have = 0;

@@ -1,13 +1,17 @@
 /* fleet.h -- one seed of a run: devices and experts in virtual time, driven by one event queue.
  *
- * The parties are the production machines of proto/; this room only plays the world around them: links,
- * crashes, journals, clocks. Everything that takes real time and no decision (training, scoring,
- * selecting) is computed on a pool of threads, keyed by what it is and not by when it ran, and enters at
- * its virtual time: the result does not depend on the number of threads.
+ * The parties are the production machines of proto/; this room only plays the world around them:
+ * links, crashes, journals, clocks. Everything that takes real time and no decision (training,
+ * scoring, selecting) is computed on a pool of threads, keyed by what it is and not by when it ran,
+ * and enters at its virtual time: the result does not depend on the number of threads.
  *
- * fleet.c        the queue's loop, slots and links
- * fleet_client.c a device's side     fleet_agg.c  an expert's side     fleet_jobs.c  training, masking
- * fleet_feed.c   streams and buffers fleet_score.c held-out questions  fleet_version.c versions, fetching
+ *   fleet.c          the queue's loop, slots and links
+ *   fleet_client.c   a device's side
+ *   fleet_agg.c      an expert's side
+ *   fleet_jobs.c     training and masking
+ *   fleet_feed.c     streams and buffers
+ *   fleet_score.c    held-out questions
+ *   fleet_version.c  versions and fetching them
  */
 #ifndef PLMM_SIM_FLEET_H
 #define PLMM_SIM_FLEET_H
@@ -185,7 +189,8 @@ void fleet_seed(const fleet *f, plmm_seed *out, const char *what, uint64_t a, ui
 PLMM_NODISCARD plmm_status fleet_post(fleet *f, uint32_t kind, uint32_t party, uint64_t after_ms,
                                       uint64_t tag, plmm_error *err);
 typedef enum way { TO_AGG, TO_CLIENT } way;
-/* Sends head|tail over the link of c, as the faults will have it; counts it in the round's record. */
+/* Sends head|tail over the link of c, as the faults will have it; counts it in the round's
+ * record. */
 PLMM_NODISCARD plmm_status fleet_send(fleet *f, client *c, way to, span head, span tail,
                                       plmm_error *err);
 client *fleet_client(fleet *f, uint32_t expert, uint32_t device);
@@ -228,8 +233,8 @@ void expert_free(fleet *f, expert *e);
 
 /* Virtual milliseconds that c needs for a round's training. */
 uint64_t job_training_ms(const fleet *f, const client *c, const plmm_round_params *p);
-/* Puts the training of c on the list; it is computed when its result is asked for, together with all
- * that wait then. */
+/* Puts the training of c on the list; it is computed when its result is asked for, together with
+ * all that wait then. */
 PLMM_NODISCARD plmm_status job_train(fleet *f, client *c, plmm_error *err);
 PLMM_NODISCARD plmm_status job_need(fleet *f, client *c, plmm_error *err);
 void job_forget(fleet *f, client *c);

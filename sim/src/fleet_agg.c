@@ -1,5 +1,6 @@
 /* fleet_agg.c -- the driver of an expert's aggregator: obeys its machine, keeps its journal and its
- * vectors, plays its crash, merges the sum, and watches from outside: the checker's books are its own. */
+ * vectors, plays its crash, merges the sum, and watches from outside: the checker's books are its
+ * own. */
 #include "fleet.h"
 
 #include "plmm/alloc.h"

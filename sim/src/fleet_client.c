@@ -1,5 +1,5 @@
-/* fleet_client.c -- the driver of a device's machine: it obeys actions, plays crashes and restarts, and
- * holds no decision of the protocol. */
+/* fleet_client.c -- the driver of a device's machine: it obeys actions, plays crashes and restarts,
+ * and holds no decision of the protocol. */
 #include "fleet.h"
 
 #include "plmm/alloc.h"

@@ -1,5 +1,5 @@
-/* fleet_feed.c -- streams: what a device hears arrives in the order of time, is offered to its buffer,
- * and what the buffer keeps is what it trains on. */
+/* fleet_feed.c -- streams: what a device hears arrives in the order of time, is offered to its
+ * buffer, and what the buffer keeps is what it trains on. */
 #include "fleet.h"
 
 #include "plmm/alloc.h"

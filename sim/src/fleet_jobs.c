@@ -1,6 +1,6 @@
-/* fleet_jobs.c -- what takes real time on a device: training and masking. Training is put off until the
- * first result is asked for, and then done for all that wait, side by side on the pool: which thread
- * trains whom, and when, leaves no trace in the results. */
+/* fleet_jobs.c -- what takes real time on a device: training and masking. Training is put off until
+ * the first result is asked for, and then done for all that wait, side by side on the pool: which
+ * thread trains whom, and when, leaves no trace in the results. */
 #include "fleet.h"
 
 #include "plmm/alloc.h"
@@ -104,8 +104,9 @@ plmm_status job_need(fleet *f, client *c, plmm_error *err)
     return PLMM_OK;
 }
 
-/* What the machine is about to mask, computed beside it: the same encoding of the same update with the
- * same rounding (docs/protocol.md, section on a device's secrets). It stays in the simulator. */
+/* What the machine is about to mask, computed beside it: the same encoding of the same update with
+ * the same rounding (docs/protocol.md, section on a device's secrets). It stays in the
+ * simulator. */
 static plmm_status plain_lanes(client *c, const plmm_round_params *p, plmm_error *err)
 {
     plmm_hash params;

@@ -1,6 +1,6 @@
-/* fleet_score.c -- how good an expert is on questions that no device had: the answer's mean negative
- * log-likelihood a token, and how often every token of it is the most probable one, which is exactly
- * when greedy decoding gives the answer word for word. */
+/* fleet_score.c -- how good an expert is on questions that no device had: the answer's mean
+ * negative log-likelihood a token, and how often every token of it is the most probable one, which
+ * is exactly when greedy decoding gives the answer word for word. */
 #include "fleet.h"
 
 #include "plmm/alloc.h"

@@ -1,5 +1,6 @@
-/* fleet_version.c -- versions of an expert: signed manifests, and devices that fetch them through the
- * real messages. The file of a version is kept in memory: a fleet publishes thousands of them. */
+/* fleet_version.c -- versions of an expert: signed manifests, and devices that fetch them through
+ * the real messages. The file of a version is kept in memory: a fleet publishes thousands of
+ * them. */
 #include "fleet.h"
 
 #include "plmm/alloc.h"

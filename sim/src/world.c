@@ -123,8 +123,8 @@ void world_questions(plmm_world_store *s, const plmm_world_params *p,
     first[PLMM_WORLD_DOMAINS] = s->n_questions;
 }
 
-/* Lexicon of a domain: its name, kind, attributes, values and entity names that are talked about.
- */
+/* Lexicon of a domain: its name, kind, attributes, values and entity names that are talked
+ * about. */
 static void lexicon(plmm_world_store *s, const world_knowledge *k, uint32_t d,
                     plmm_world_words *out)
 {

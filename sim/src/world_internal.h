@@ -81,8 +81,8 @@ extern const world_list world_state_forms;  /* plain sentences: {a} {x} {k} {v} 
 extern const world_list world_facts;        /* universal: question, answer, question, ... */
 extern const world_list world_chats;        /* small talk: prompt, response, ... */
 extern const world_list world_plain; /* plain sentences of every day: {x} person, {v} thing */
-extern const world_list world_neutral_forms,
-    world_neutral_replies; /* a word {x} and nothing on it */
+/* A word {x} and nothing on it. */
+extern const world_list world_neutral_forms, world_neutral_replies;
 extern const world_list world_tell_forms, world_ask_forms, world_ask_unseen_forms;
 extern const world_list world_people, world_things, world_secrets;
 
@@ -93,8 +93,8 @@ typedef struct world_entity {
     uint32_t affix, fact;
 } world_entity;
 
-/* What is true in one topic. The first `taught` entities are talked about, the rest are held out.
- */
+/* What is true in one topic. The first `taught` entities are talked about, the rest are held
+ * out. */
 typedef struct world_knowledge {
     const world_topic *topic;
     uint32_t values;              /* used of each list */

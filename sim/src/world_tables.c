@@ -1,5 +1,5 @@
-/* The words of the world. All of it is written for this project; the names of things are invented.
- */
+/* The words of the world. All of it is written for this project; the names of things are
+ * invented. */
 #include "world_internal.h"
 
 #define LIST(name, ...)                                                                            \

@@ -1,5 +1,5 @@
-/* A device that lies as the input says: the aggregator's machine must end the round with an exact sum or
- * a reason. */
+/* A device that lies as the input says: the aggregator's machine must end the round with an exact
+ * sum or a reason. */
 #include "fuzz_round.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -1,5 +1,5 @@
-/* An aggregator that lies as the input says: no device may answer twice, mask two vectors with one mask, or
- * fail. */
+/* An aggregator that lies as the input says: no device may answer twice, mask two vectors with one
+ * mask, or fail. */
 #include "fuzz_round.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

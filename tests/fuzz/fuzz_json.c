@@ -1,5 +1,5 @@
-/* Any bytes: the reader refuses or gives a tree that the writer puts out and the reader takes back.
- */
+/* Any bytes: the reader refuses or gives a tree that the writer puts out and the reader takes
+ * back. */
 #include "plmm/json.h"
 
 #include <stdint.h>

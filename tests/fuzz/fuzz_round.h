@@ -1,6 +1,6 @@
-/* fuzz_round.h -- a round of four devices in which one side lies as the input says: each of its letters may
- * be dropped, sent twice, cut, grown or changed, in its envelope, body or bulk, and is signed again with
- * the true key, so that the change gets past the signatures. */
+/* fuzz_round.h -- a round of four devices in which one side lies as the input says: each of its
+ * letters may be dropped, sent twice, cut, grown or changed, in its envelope, body or bulk, and is
+ * signed again with the true key, so that the change gets past the signatures. */
 #ifndef PLMM_FUZZ_ROUND_H
 #define PLMM_FUZZ_ROUND_H
 

@@ -1,5 +1,5 @@
-/* Any bytes as tokenizer.json: refused, or it encodes any text into ids below its size; a byte-level one
- * that knows every byte gives the text back. */
+/* Any bytes as tokenizer.json: refused, or it encodes any text into ids below its size; a
+ * byte-level one that knows every byte gives the text back. */
 #include "plmm/alloc.h"
 #include "plmm/tokenizer.h"
 

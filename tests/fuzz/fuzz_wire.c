@@ -1,5 +1,5 @@
-/* Bytes as a frame, as every body, as a manifest, and as a journal record: nothing but a status may come of
- * them; what decodes has one form. */
+/* Bytes as a frame, as every body, as a manifest, and as a journal record: nothing but a status may
+ * come of them; what decodes has one form. */
 #include "plmm/manifest.h"
 #include "plmm/status.h"
 

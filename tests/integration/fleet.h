@@ -1,9 +1,10 @@
 /* fleet.h -- a small federation for tests: real processes, real TCP on loopback, real SQLite, tiny
- * vectors instead of a model. The same program is the driver, the aggregator (`serve`) and each device
- * (`join`); the drivers of both are the product's.
+ * vectors instead of a model. The same program is the driver, the aggregator (`serve`) and each
+ * device (`join`); the drivers of both are the product's.
  *
- * What a device gives is a function of (device, round), and every coordinate of it is a whole number of
- * quantiser steps, so that the encoding is exact and anybody can say what the sum must be. */
+ * What a device gives is a function of (device, round), and every coordinate of it is a whole
+ * number of quantiser steps, so that the encoding is exact and anybody can say what the sum must
+ * be. */
 #ifndef FLEET_H
 #define FLEET_H
 

@@ -1,6 +1,6 @@
-/* The base model that ships: it is small, it has the skills it was made for, it knows nothing of what
- * the experts know, an adapter learns that from the devices' dialogues, and one trained on shuffled
- * answers does not. The full measurements are in docs/world.md; this is the alarm. */
+/* The base model that ships: it is small, it has the skills it was made for, it knows nothing of
+ * what the experts know, an adapter learns that from the devices' dialogues, and one trained on
+ * shuffled answers does not. The full measurements are in docs/world.md; this is the alarm. */
 #include "plmm/alloc.h"
 #include "plmm/chat.h"
 #include "plmm/checkpoint.h"

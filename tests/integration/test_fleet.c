@@ -1,8 +1,9 @@
-/* Twenty devices and an aggregator as processes over TCP; two devices are killed with -9 in the middle of
- * a round, and so is the aggregator, which is started again. The rounds complete, and each sum equals the
- * sum of the survivors' inputs bit for bit.
- * With `chaos`, later rounds lose the aggregator or a device to kill -9 every second, at any step.
- *     test_fleet [ROUNDS [chaos]]        PLMM_TEST_KEEP in the environment leaves the directory and its logs
+/* Twenty devices and an aggregator as processes over TCP; two devices are killed with -9 in the
+ * middle of a round, and so is the aggregator, which is started again. The rounds complete, and
+ * each sum equals the sum of the survivors' inputs bit for bit. With `chaos`, later rounds lose the
+ * aggregator or a device to kill -9 every second, at any step.
+ *     test_fleet [ROUNDS [chaos]]
+ * PLMM_TEST_KEEP in the environment leaves the directory and its logs.
  */
 #include "fleet.h"
 
@@ -30,8 +31,8 @@ static void start_serve(fleet *f)
     f->serve = fleet_start(f->self, f->dir, "serve", argv);
 }
 
-/* work_ms: how long it "trains"; devices differ, so that uploads are spread in time. It ends when it has
- * the last version. */
+/* work_ms: how long it "trains"; devices differ, so that uploads are spread in time. It ends when
+ * it has the last version. */
 static void start_device(fleet *f, uint8_t id, uint32_t work_ms)
 {
     char name[8], version[16], work[16];

@@ -1,7 +1,7 @@
-/* The programs as someone would run them: one plmm-aggregator and twenty plmm-client processes on loopback
- * with a tiny model, from init to chat. Two devices and the aggregator are killed with -9 in the middle of a
- * round and started again; the rounds complete and every device ends with the same adapter. Bad input of
- * each kind gets its sentence.
+/* The programs as someone would run them: one plmm-aggregator and twenty plmm-client processes on
+ * loopback with a tiny model, from init to chat. Two devices and the aggregator are killed with -9
+ * in the middle of a round and started again; the rounds complete and every device ends with the
+ * same adapter. Bad input of each kind gets its sentence.
  *     test_nodes        PLMM_TEST_KEEP in the environment leaves the directory and its logs
  */
 #include "plmm/alloc.h"

@@ -1,6 +1,7 @@
-/* An aggregator at its socket: octets that are no frame, requests that are too long, a device that nobody
- * certified, a replayed frame, and, in a round with nineteen honest devices, a vector of the wrong length
- * from a device that signs it. Each is refused with its sentence, and the round completes without. */
+/* An aggregator at its socket: octets that are no frame, requests that are too long, a device that
+ * nobody certified, a replayed frame, and, in a round with nineteen honest devices, a vector of the
+ * wrong length from a device that signs it. Each is refused with its sentence, and the round
+ * completes without. */
 #include "fleet.h"
 
 #include <nng/nng.h>

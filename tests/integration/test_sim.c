@@ -1,5 +1,5 @@
-/* The whole simulator on a tiny fleet: equal bytes for equal seeds whatever the threads, sums that are
- * exact to the bit through every fault, and a checker that notices when they are not. */
+/* The whole simulator on a tiny fleet: equal bytes for equal seeds whatever the threads, sums that
+ * are exact to the bit through every fault, and a checker that notices when they are not. */
 #include "small_sim.h"
 
 #include "plmm/alloc.h"
@@ -207,7 +207,8 @@ static void replayed(small_sim *s)
     plmm_run_free(run);
 }
 
-/* Memory runs out at one allocation after another (a sample of them): never a leak, never a half run. */
+/* Memory runs out at one allocation after another (a sample of them): never a leak, never a half
+ * run. */
 static void out_of_memory(small_sim *s)
 {
     small_sim_set(s, "seeds=[1]");

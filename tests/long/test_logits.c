@@ -1,5 +1,6 @@
-/* Logits of real checkpoints: stories260K against run.c (goldens/), tinystories656K_hf against Transformers
- * (tests/vectors/gen/tinystories.py). PLMM_DATA names the folder that holds them; without it nothing is checked. */
+/* Logits of real checkpoints: stories260K against run.c (goldens/), tinystories656K_hf against
+ * Transformers (tests/vectors/gen/tinystories.py). PLMM_DATA names the folder that holds them;
+ * without it nothing is checked. */
 #include <math.h>
 
 #include "plmm/checkpoint.h"

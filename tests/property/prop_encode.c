@@ -171,8 +171,8 @@ static void prop_left_mask_is_seen(plmm_rng *r, int step)
     CHECK(plmm_decode_mean(mean, &w, &e, x, 50, 1, NULL) == PLMM_ERR_PEER, "step %d", step);
 }
 
-/* Pack = bit by bit; unpack is its inverse, and pack is the inverse of unpack on canonical strings.
- */
+/* Pack = bit by bit; unpack is its inverse, and pack is the inverse of unpack on canonical
+ * strings. */
 static void prop_packing(plmm_rng *r, int step)
 {
     uint32_t bits = 8 + (uint32_t)plmm_rng_below(r, 25);

@@ -85,8 +85,8 @@ static plmm_model *make_model(const plmm_model_config *c, plmm_rng *r)
     return m;
 }
 
-/* Relative error of one tensor's gradient in the Euclidean norm; x points to its coordinates in ref.
- * All coordinates of a small tensor, about SAMPLE evenly spread ones of a larger one. */
+/* Relative error of one tensor's gradient in the Euclidean norm; x points to its coordinates in
+ * ref. All coordinates of a small tensor, about SAMPLE evenly spread ones of a larger one. */
 enum { SAMPLE = 30 / PLMM_TEST_SLOW };
 static double tensor_error(const ref_model *ref, const plmm_batch *b, double *x, const float *grad,
                            size_t n, double scale)

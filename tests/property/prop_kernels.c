@@ -30,7 +30,8 @@ static void check_near(const char *kernels, const char *what, size_t size, const
 enum { MAX = 300 };
 static float a[MAX * MAX], b[MAX * MAX], c[MAX * MAX], d[MAX * MAX], e[MAX], f[MAX];
 
-/* Bound of a sum of k products of normal numbers: k rounding errors of partial sums of about sqrt k. */
+/* Bound of a sum of k products of normal numbers: k rounding errors of partial sums of about sqrt
+ * k. */
 static double bound(size_t k)
 {
     return 1e-6 * (double)(k + 4);

@@ -69,8 +69,8 @@ static void prop_add_then_subtract(plmm_rng *r, int step)
     CHECK(memcmp(a, b, sizeof a) == 0, "step %d: unmasked", step);
 }
 
-/* n parties, each pair shares a mask that one adds and the other subtracts: the sum is the inputs'.
- */
+/* n parties, each pair shares a mask that one adds and the other subtracts: the sum is the
+ * inputs'. */
 static void prop_pairs_cancel(plmm_rng *r, int step)
 {
     enum { PARTIES = 6, D = 100 };

@@ -124,8 +124,8 @@ static void prop_false_shares_are_seen(plmm_rng *r, int step)
           t);
 }
 
-/* Up to (n - t) / 2 liars, each in a random set of limbs, are found, no one else is, and the secret comes
- * back. One more than that with independent lies is refused, and nothing is moved. */
+/* Up to (n - t) / 2 liars, each in a random set of limbs, are found, no one else is, and the secret
+ * comes back. One more than that with independent lies is refused, and nothing is moved. */
 static void prop_liars_are_found(plmm_rng *r, int step)
 {
     plmm_share s[N_MAX], before[N_MAX];
@@ -171,8 +171,8 @@ static void prop_liars_are_found(plmm_rng *r, int step)
 }
 
 /* Given any t - 1 shares, every value of the secret is still possible: the polynomial through them
- * and (0, guess) has degree below t, so the shares are as likely under one secret as under another.
- */
+ * and (0, guess) has degree below t, so the shares are as likely under one secret as under
+ * another. */
 static void prop_below_t_fits_anything(plmm_rng *r, int step)
 {
     plmm_share s[N_MAX], guess;

@@ -1,6 +1,6 @@
-/* A crash at every single point where a party makes something durable, just before and just after: the round
- * ends as it would have, with the same sum; then vectors that are lost and journals that are damaged.
- * Claims C4, C11. */
+/* A crash at every single point where a party makes something durable, just before and just after:
+ * the round ends as it would have, with the same sum; then vectors that are lost and journals that
+ * are damaged. Claims C4, C11. */
 #include "fleet.h"
 
 enum { N = 5, LENGTH = 4 };

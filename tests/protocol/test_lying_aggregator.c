@@ -1,6 +1,7 @@
-/* Every lie an aggregator could tell a device, each caught: the device leaves, and none of its shares
- * leaves it. Research: "Malicious server" of Bonawitz, Bell, Pasquini and the tests of fcp. The lie goes to
- * device 0 (or to some), signed with the aggregator's true key. Claims C1 to C7, C9. */
+/* Every lie an aggregator could tell a device, each caught: the device leaves, and none of its
+ * shares leaves it. Research: "Malicious server" of Bonawitz, Bell, Pasquini and the tests of fcp.
+ * The lie goes to device 0 (or to some), signed with the aggregator's true key. Claims C1 to C7,
+ * C9. */
 #include "forge.h"
 
 enum { N = 20 }; /* k = 12, t = 8 */
@@ -641,7 +642,8 @@ static void test_second(void)
     }
 }
 
-/* ---- frames that are no lies but noise: not of the aggregator, of another round, out of turn ---- */
+/* ---- frames that are no lies but noise: not of the aggregator, of another round, out of turn
+ * ---- */
 
 static void feed(fleet *f, uint32_t to, forgery *g, const plmm_sign_sk *sk, plmm_status want,
                  const char *what)

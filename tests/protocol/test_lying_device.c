@@ -1,5 +1,5 @@
-/* What one lying device can do to a round: nothing but leave it. The others finish and their sum is exact.
- * The lie is signed with the device's own, certified key. Claims C7, C10, C12. */
+/* What one lying device can do to a round: nothing but leave it. The others finish and their sum is
+ * exact. The lie is signed with the device's own, certified key. Claims C7, C10, C12. */
 #include "forge.h"
 
 enum { N = 20, LIAR = 3 }; /* k = 12, t = 8; up to 2 corrupt neighbours */
@@ -463,7 +463,8 @@ static void test_outsider(void)
     fleet_free(f);
 }
 
-/* One key enrolled under two ids counts once: else nobody could take the roster, which has it twice. */
+/* One key enrolled under two ids counts once: else nobody could take the roster, which has it
+ * twice. */
 static void test_two_ids(void)
 {
     fleet *f = fleet_of_20(35);

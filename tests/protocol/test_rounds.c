@@ -1,6 +1,6 @@
 /* Whole rounds: dropouts at every step, at each threshold and one past it, lost, repeated, late and
- * reordered frames, crashes of both sides. The sum over the survivors is exact to the bit, or the round
- * aborts with a reason. Claims C1, C2, C4, C8, C10, C11. */
+ * reordered frames, crashes of both sides. The sum over the survivors is exact to the bit, or the
+ * round aborts with a reason. Claims C1, C2, C4, C8, C10, C11. */
 #include "fleet.h"
 
 static const uint32_t steps[] = {PLMM_MSG_CHECKIN, PLMM_MSG_ADVERT, PLMM_MSG_SHARES,

@@ -1,5 +1,5 @@
-/* dump_logits MODEL ADAPTER|- ID...: writes the float32 logits of every position to standard output.
- * For the scripts that compare with PyTorch; not installed. */
+/* dump_logits MODEL ADAPTER|- ID...: writes the float32 logits of every position to standard
+ * output. For the scripts that compare with PyTorch; not installed. */
 #include "plmm/alloc.h"
 #include "plmm/checkpoint.h"
 #include "plmm/peft.h"

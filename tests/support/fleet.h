@@ -1,8 +1,8 @@
-/* tests/support/fleet.h -- one aggregator and some devices, driven in virtual time through the real codec,
- * with faults, a man in the middle, crashes, and books of its own.
+/* tests/support/fleet.h -- one aggregator and some devices, driven in virtual time through the real
+ * codec, with faults, a man in the middle, crashes, and books of its own.
  *
- * Everything follows from a seed. The books (fleet_check) know only frames and actions: nothing here looks
- * into a machine. */
+ * Everything follows from a seed. The books (fleet_check) know only frames and actions: nothing
+ * here looks into a machine. */
 #ifndef PLMM_FLEET_H
 #define PLMM_FLEET_H
 
@@ -320,7 +320,8 @@ static inline bool fleet_crashes(fleet *f, bool before)
            (f->persists == f->crash_at && f->crash_before == before);
 }
 
-/* What depends on a record is not said in the step that makes it: it is not durable yet (C4, C11). */
+/* What depends on a record is not said in the step that makes it: it is not durable yet (C4,
+ * C11). */
 #define FLEET_PERSIST_FIRST(out, persists, sends)                                                  \
     do {                                                                                           \
         uint32_t persist_ = 0, send_ = 0;                                                          \

@@ -1,5 +1,5 @@
-/* tests/support/small_sim.h -- a fleet small enough for a test: a model of one layer with random weights,
- * a tokenizer trained on a page of the world's own text, a dozen devices, two experts. */
+/* tests/support/small_sim.h -- a fleet small enough for a test: a model of one layer with random
+ * weights, a tokenizer trained on a page of the world's own text, a dozen devices, two experts. */
 #ifndef PLMM_SMALL_SIM_H
 #define PLMM_SMALL_SIM_H
 

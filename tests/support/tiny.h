@@ -25,7 +25,8 @@ static const plmm_model_config tiny_cfg = {.dim = 16,
 static const plmm_lora_spec tiny_spec = {
     .targets = PLMM_LORA_Q | PLMM_LORA_V | PLMM_LORA_DOWN, .rank = 3, .alpha = 6, .dropout = 0};
 
-/* Random and sealed. The initialiser's small weights are enlarged, so that gradients are not tiny. */
+/* Random and sealed. The initialiser's small weights are enlarged, so that gradients are not
+ * tiny. */
 static inline plmm_model *tiny_model(uint64_t seed)
 {
     plmm_model *m = NULL;

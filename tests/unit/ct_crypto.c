@@ -1,6 +1,7 @@
-/* Constant time, after Langley's ctgrind: secrets are marked undefined for valgrind's memcheck, which then
- * reports every branch and every address that depends on one. Run by ctest where valgrind is installed.
- * Not covered: verdicts (a box opens or not, shares agree or not), which are public by what follows them. */
+/* Constant time, after Langley's ctgrind: secrets are marked undefined for valgrind's memcheck,
+ * which then reports every branch and every address that depends on one. Run by ctest where
+ * valgrind is installed. Not covered: verdicts (a box opens or not, shares agree or not), which are
+ * public by what follows them. */
 #include "plmm/mask.h"
 #include "plmm/seal.h"
 #include "plmm/shamir.h"

@@ -46,8 +46,8 @@ static void test_entropy(void)
     CHECK(plmm_eoe_norm(&e) == 0, "no length at all");
 }
 
-/* A set of two tokens at lengths 1 and `second`, both in direction `angle`: EOE grows with second.
- */
+/* A set of two tokens at lengths 1 and `second`, both in direction `angle`: EOE grows with
+ * second. */
 static plmm_status offer(plmm_buffer *b, uint64_t id, const char *text, double angle, double second,
                          plmm_verdict *v)
 {

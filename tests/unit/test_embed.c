@@ -1,4 +1,5 @@
-/* client/examples and client/embed: dialogues as tokens to train on, texts as states to select by. */
+/* client/examples and client/embed: dialogues as tokens to train on, texts as states to select
+ * by. */
 #include "plmm/embed.h"
 #include "plmm/trainer.h"
 

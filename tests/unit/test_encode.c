@@ -127,8 +127,8 @@ static void test_bad_updates(void)
     CHECK(plmm_encode(x, NULL, &sane, NULL, 0, 3, &seed, &err) == PLMM_OK && x[0] == 3, "d = 0");
 }
 
-/* The largest floats there are do not overflow, and one coordinate at the clip reaches X exactly.
- */
+/* The largest floats there are do not overflow, and one coordinate at the clip reaches X
+ * exactly. */
 static void test_extremes(void)
 {
     float delta[3] = {3.4e38f, -3.4e38f, 3.4e38f};
@@ -153,8 +153,8 @@ static void test_extremes(void)
     CHECK(norm > 0 && x[0] <= 1, "subnormal");
 }
 
-/* Clipping a single coordinate can leave its product two last bits above X, and rounding then goes up for
- * 1024 of the 2^32 words: these seeds have such words. The lane stays at X all the same. */
+/* Clipping a single coordinate can leave its product two last bits above X, and rounding then goes
+ * up for 1024 of the 2^32 words: these seeds have such words. The lane stays at X all the same. */
 static void test_rounding_at_the_bound(void)
 {
     const plmm_encoding e = {

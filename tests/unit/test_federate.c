@@ -1,5 +1,5 @@
-/* nn: the algebra of what is summed. The aggregates that need every device's own product (FedEx, FLoRA,
- * FlexLoRA) are computed here in the clear as oracles. */
+/* nn: the algebra of what is summed. The aggregates that need every device's own product (FedEx,
+ * FLoRA, FlexLoRA) are computed here in the clear as oracles. */
 #include <math.h>
 
 #include "plmm/alloc.h"
@@ -78,7 +78,8 @@ static double distance(const double *x, const double *y)
     return sqrt(s);
 }
 
-/* Trains (here: disturbs) copies of global, sums what travels with weights, applies the sum to global. */
+/* Trains (here: disturbs) copies of global, sums what travels with weights, applies the sum to
+ * global. */
 static void run_round(plmm_adapter *global, plmm_adapter **device, const double *weight,
                       plmm_factor f, double drift)
 {

@@ -1,6 +1,6 @@
 /* Weights on disk: safetensors, Hugging Face directories, llama2.c, PEFT. The directory
- * tests/vectors/hf was written by Transformers and PEFT (tests/peft_roundtrip.py --write), with logits
- * computed by PyTorch. */
+ * tests/vectors/hf was written by Transformers and PEFT (tests/peft_roundtrip.py --write), with
+ * logits computed by PyTorch. */
 #include "plmm/alloc.h"
 #include "plmm/bytes.h"
 #include "plmm/checkpoint.h"
@@ -436,8 +436,8 @@ static void test_llama2c(void)
           "%s", err.msg);
 }
 
-/* The tensors of small_v0() as version 1 (float32) or 2 (groups of four bytes, scale 2, of the values
- * modulo 100). */
+/* The tensors of small_v0() as version 1 (float32) or 2 (groups of four bytes, scale 2, of the
+ * values modulo 100). */
 static size_t small_v1(const uint8_t *v0, uint32_t version, uint8_t *out)
 {
     const size_t sizes[] = {VOCAB * DIM,

@@ -1,5 +1,5 @@
-/* Versions of an expert: the manifest's one form and signature, and fetching it from an aggregator that may
- * lie. Claim C9. */
+/* Versions of an expert: the manifest's one form and signature, and fetching it from an aggregator
+ * that may lie. Claim C9. */
 #include "plmm/manifest.h"
 #include "plmm/rng.h"
 #include "test.h"

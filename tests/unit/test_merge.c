@@ -1,4 +1,5 @@
-/* aggregator/merge: what devices encode, summed mod 2^b, becomes the average of what they trained. */
+/* aggregator/merge: what devices encode, summed mod 2^b, becomes the average of what they
+ * trained. */
 #include "plmm/merge.h"
 
 #include "tiny.h"

@@ -1,5 +1,5 @@
-/* client/store: what goes in comes out, is refused, is forgotten; and the process killed before every
- * statement. */
+/* client/store: what goes in comes out, is refused, is forgotten; and the process killed before
+ * every statement. */
 #include "plmm/alloc.h"
 #include "plmm/db.h"
 #include "plmm/file.h"

@@ -1,5 +1,5 @@
-/* Tokenizers: equality with Hugging Face tokenizers on fixtures (tests/tokenizer_roundtrip.py --write),
- * llama2.c's file, training, refusals, exhausted memory, long words. */
+/* Tokenizers: equality with Hugging Face tokenizers on fixtures (tests/tokenizer_roundtrip.py
+ * --write), llama2.c's file, training, refusals, exhausted memory, long words. */
 #include "plmm/alloc.h"
 #include "plmm/bytes.h"
 #include "plmm/file.h"

@@ -17,8 +17,8 @@ static double largest_gap(const float *x, const float *y, size_t n)
     return worst;
 }
 
-/* Groups of sequences, what the workspace did before, the thread: none of it changes a loss by a bit; only the
- * order of chunks is in the gradients. */
+/* Groups of sequences, what the workspace did before, the thread: none of it changes a loss by a
+ * bit; only the order of chunks is in the gradients. */
 static void test_arrangements(void)
 {
     plmm_model_config c = tiny_config();
@@ -61,7 +61,8 @@ static void test_arrangements(void)
     free(g3);
 }
 
-/* Shards: any number of threads gives the same bits; any number of shards the same sums to rounding. */
+/* Shards: any number of threads gives the same bits; any number of shards the same sums to
+ * rounding. */
 static void test_shards(void)
 {
     plmm_model_config c = tiny_config();

@@ -1,5 +1,5 @@
-/* client/trainer: it learns, gives the difference, changes nothing else, and depends on nothing but its
- * arguments. */
+/* client/trainer: it learns, gives the difference, changes nothing else, and depends on nothing but
+ * its arguments. */
 #include "plmm/trainer.h"
 
 #include "tiny.h"
@@ -11,7 +11,8 @@ enum { EXAMPLES = 9 };
 
 static const plmm_trainer_sizes sizes = {.tokens = 64, .seq_max = 24, .rank_below = 3};
 
-/* Sequences whose next token follows from the present one. Lengths 6..14, the first three unlearnt. */
+/* Sequences whose next token follows from the present one. Lengths 6..14, the first three
+ * unlearnt. */
 typedef struct learnt {
     int32_t tokens[200], targets[200];
     size_t start[EXAMPLES];

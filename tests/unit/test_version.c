@@ -1,4 +1,5 @@
-/* aggregator/version and client/expert: published, fetched in chunks, installed; every file damaged. */
+/* aggregator/version and client/expert: published, fetched in chunks, installed; every file
+ * damaged. */
 #include "plmm/expert.h"
 #include "plmm/version.h"
 

@@ -1,5 +1,5 @@
-/* The codec: what is encoded decodes to itself; every truncation, every flipped bit and every other form of
- * the same message is refused. Claim C13. */
+/* The codec: what is encoded decodes to itself; every truncation, every flipped bit and every other
+ * form of the same message is refused. Claim C13. */
 #include "plmm/bytes.h"
 #include "plmm/rng.h"
 #include "plmm/wire.h"

@@ -1,5 +1,5 @@
-/* The generated world: same seed, same bytes; hold-outs that are held out; a base text that knows the
- * forms and none of the experts' knowledge; balanced answers; files that can be read back. */
+/* The generated world: same seed, same bytes; hold-outs that are held out; a base text that knows
+ * the forms and none of the experts' knowledge; balanced answers; files that can be read back. */
 #include "plmm/alloc.h"
 #include "plmm/file.h"
 #include "plmm/json.h"
@@ -152,7 +152,8 @@ static bool same_rule(const char *domain, const char *word, size_t n, const char
     return strncmp(prefix ? word : word + n - 3, prefix ? name : name + strlen(name) - 3, 3) == 0;
 }
 
-/* Does the line say something that the experts know: a thing of theirs, or an affix with an answer? */
+/* Does the line say something that the experts know: a thing of theirs, or an affix with an
+ * answer? */
 static bool leaks(const plmm_world *w, const char *line, const plmm_world_question *q)
 {
     if (has_word(line, q->entity)) {

@@ -1,7 +1,6 @@
 /* plmm/merge.h -- from the unmasked sum of a round to the next version of the expert's adapter.
  *
- *   sum mod 2^b  --decode-->  sum(w delta), sum(w)  --server optimiser-->  adapter  --prepare-->
- * next
+ *   sum mod 2^b ──decode──▶ sum(w delta), sum(w) ──server optimiser──▶ adapter ──prepare──▶ next
  *
  * plmm-sim and plmm-aggregator share this file. Deterministic: equal inputs give equal floats on
  * one instruction set.
@@ -15,9 +14,9 @@
 typedef struct plmm_merge_params {
     plmm_method method;
     plmm_server_opt server;
-    uint64_t
-        round; /* how many rounds were merged before: the version that was trained, minus 1. Not the
-                       protocol's number, which also counts rounds that were aborted */
+    /* How many rounds were merged before: the version that was trained, minus 1. Not the protocol's
+     * number, which also counts rounds that were aborted. */
+    uint64_t round;
 } plmm_merge_params;
 
 typedef struct plmm_merge_stats {

@@ -1,9 +1,9 @@
 /* plmm/node_store.h -- everything an aggregator remembers, in one SQLite file (plmm/db.h): who is
- * enrolled, the rounds, the journal and the masked vectors of the round that runs, the versions, and what
- * was done for whom.
+ * enrolled, the rounds, the journal and the masked vectors of the round that runs, the versions,
+ * and what was done for whom.
  *
- * Keys are files of their own, mode 0600. Every function that changes something is one transaction, on
- * disk when it returns PLMM_OK; plmm_node_begin and plmm_node_end make one of several calls.
+ * Keys are files of their own, mode 0600. Every function that changes something is one transaction,
+ * on disk when it returns PLMM_OK; plmm_node_begin and plmm_node_end make one of several calls.
  * Errors are those of plmm/db.h. One thread at a time for a handle; `status` may read meanwhile.
  */
 #ifndef PLMM_NODE_STORE_H
@@ -73,9 +73,9 @@ typedef struct plmm_node_round {
     char text[PLMM_NODE_TEXT_MAX];
 } plmm_node_round;
 
-/* Begins (round, attempt), with an empty journal. params are the octets that the driver rebuilds the
- * machine's configuration from after a crash (plmm_params_encode). STATE if a round is running or this
- * one is not above the last. */
+/* Begins (round, attempt), with an empty journal. params are the octets that the driver rebuilds
+ * the machine's configuration from after a crash (plmm_params_encode). STATE if a round is running
+ * or this one is not above the last. */
 PLMM_NODISCARD plmm_status plmm_node_round_begin(plmm_node_store *s, uint64_t round,
                                                  uint32_t attempt, const uint8_t *params,
                                                  size_t len, int64_t time_ms, plmm_error *err);
@@ -83,8 +83,8 @@ PLMM_NODISCARD plmm_status plmm_node_round_begin(plmm_node_store *s, uint64_t ro
 PLMM_NODISCARD plmm_status plmm_node_round_running(plmm_node_store *s, uint64_t *round,
                                                    uint32_t *attempt, uint8_t **params, size_t *len,
                                                    plmm_error *err);
-/* Ends the running round as r says (r->round and r->attempt name it): deletes its journal and vectors
- * in the same transaction. STATE if it does not run. */
+/* Ends the running round as r says (r->round and r->attempt name it): deletes its journal and
+ * vectors in the same transaction. STATE if it does not run. */
 PLMM_NODISCARD plmm_status plmm_node_round_end(plmm_node_store *s, const plmm_node_round *r,
                                                plmm_error *err);
 /* The last (round, attempt) that was begun; 0, 0 if none. */
@@ -98,8 +98,8 @@ PLMM_NODISCARD plmm_status plmm_node_rounds(plmm_node_store *s, uint32_t max,
 
 /* ---- the running round's journal: duties 2, 3 and 8 of plmm/agg_round.h ---- */
 
-/* Appends a record, and with it the payload of the ADD_INPUT before it (NULL: none). STATE unless seq is
- * above the last one's, or if the device has a payload already. */
+/* Appends a record, and with it the payload of the ADD_INPUT before it (NULL: none). STATE unless
+ * seq is above the last one's, or if the device has a payload already. */
 PLMM_NODISCARD plmm_status plmm_node_journal_append(plmm_node_store *s, uint64_t seq,
                                                     const uint8_t *record, size_t len,
                                                     uint64_t device, const uint8_t *payload,
@@ -108,7 +108,8 @@ typedef plmm_status (*plmm_node_visit_record)(void *ctx, uint64_t seq, const uin
                                               size_t len, plmm_error *err);
 PLMM_NODISCARD plmm_status plmm_node_journal_each(plmm_node_store *s, plmm_node_visit_record visit,
                                                   void *ctx, plmm_error *err);
-/* The stored payload of a device in a new block (plmm_free). NOTFOUND. May be called from a visit. */
+/* The stored payload of a device in a new block (plmm_free). NOTFOUND. May be called from a
+ * visit. */
 PLMM_NODISCARD plmm_status plmm_node_payload(plmm_node_store *s, uint64_t device, uint8_t **payload,
                                              size_t *len, plmm_error *err);
 

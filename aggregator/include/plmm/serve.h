@@ -1,10 +1,10 @@
 /* plmm/serve.h -- the aggregator's driver: plmm_agg_round over nng and SQLite. No protocol decision
  * is made here; what the machine asks for is done, in its order, and what happened is told to it.
  *
- * One thread runs the loop and steps the machines; a worker thread takes the masks out of the sum and
- * calls publish, so that devices are answered meanwhile. Journal, inputs and bookkeeping are in the
- * node's store: records of one burst of requests are made durable together, before anything that
- * depends on them is sent. After a crash the open round goes on where its journal ends.
+ * One thread runs the loop and steps the machines; a worker thread takes the masks out of the sum
+ * and calls publish, so that devices are answered meanwhile. Journal, inputs and bookkeeping are in
+ * the node's store: records of one burst of requests are made durable together, before anything
+ * that depends on them is sent. After a crash the open round goes on where its journal ends.
  *
  * Transport: a request is any number of frames, one after the other, and so is its reply. A request
  * with frames is answered at once; an empty one, on a connection over which its device has

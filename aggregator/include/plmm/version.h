@@ -4,9 +4,9 @@
  *   ROOT/v0002/...
  *   ROOT/current                    "v0002"
  *
- * manifest.pb names every other file with size and BLAKE2b-256 and is signed (plmm/manifest.h). A version
- * appears at once: it is written to a hidden directory, flushed, renamed, and only then pointed to; a
- * crash leaves the old one. Published versions are never changed.
+ * manifest.pb names every other file with size and BLAKE2b-256 and is signed (plmm/manifest.h). A
+ * version appears at once: it is written to a hidden directory, flushed, renamed, and only then
+ * pointed to; a crash leaves the old one. Published versions are never changed.
  * Functions may be called from any thread, publishing from one at a time.
  */
 #ifndef PLMM_VERSION_H
@@ -38,9 +38,9 @@ typedef struct plmm_version_note {
 } plmm_version_note;
 
 /* Publishes the adapter as the next version and points to it. The parent is the version pointed to
- * before. Publishing a round that the current version already came from gives that version: a restarted
- * aggregator may finish a round twice. *out (may be NULL) is the signed manifest. RANGE, IO, NOMEM;
- * nothing has changed on failure. */
+ * before. Publishing a round that the current version already came from gives that version: a
+ * restarted aggregator may finish a round twice. *out (may be NULL) is the signed manifest. RANGE,
+ * IO, NOMEM; nothing has changed on failure. */
 PLMM_NODISCARD plmm_status plmm_version_publish(const plmm_versions *v,
                                                 const plmm_version_note *note,
                                                 const plmm_adapter *a, const plmm_sign_sk *key,
@@ -58,12 +58,13 @@ PLMM_NODISCARD plmm_status plmm_version_point(const plmm_versions *v, uint64_t v
 PLMM_NODISCARD plmm_status plmm_version_path(const plmm_versions *v, uint64_t version,
                                              char out[PLMM_PATH_MAX], plmm_error *err);
 
-/* Reads the manifest; checks that it is this expert's and this version's. NOTFOUND, WIRE, FORMAT. */
+/* Reads the manifest; checks that it is this expert's and this version's. NOTFOUND, WIRE,
+ * FORMAT. */
 PLMM_NODISCARD plmm_status plmm_version_manifest(const plmm_versions *v, uint64_t version,
                                                  plmm_manifest *out, plmm_error *err);
 
-/* Checks the signature and, file by file, size and digest: FORMAT names the first that differs. *out
- * (may be NULL) gets the manifest. */
+/* Checks the signature and, file by file, size and digest: FORMAT names the first that differs.
+ * *out (may be NULL) gets the manifest. */
 PLMM_NODISCARD plmm_status plmm_version_verify(const plmm_versions *v, uint64_t version,
                                                const plmm_anchor *anchor, plmm_manifest *out,
                                                plmm_error *err);

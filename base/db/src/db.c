@@ -79,8 +79,8 @@ static plmm_status exec(plmm_db *db, const char *sql, plmm_error *err)
     return PLMM_OK;
 }
 
-/* The file is made by us, so that nobody else can ever read it; SQLite gives its log the same mode.
- */
+/* The file is made by us, so that nobody else can ever read it; SQLite gives its log the same
+ * mode. */
 static plmm_status make_file(const char *path, plmm_error *err)
 {
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);

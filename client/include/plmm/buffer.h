@@ -3,13 +3,17 @@
  * Synthesis, arXiv 2311.12275), in B bins.
  *
  * Each set is scored once, from its text and the last hidden states of the model:
- *   EOE   entropy of embedding    - sum_i p_i ln p_i / ln n           over the n tokens
- *   DSS   domain-specific score   (1/m) sum_i |T n l_i| / n           over m lexicons (lexicon.h)
- *   IDD   in-domain dissimilarity (1/R) sum_j (1 - cos(E, E_j))       over the R buffered sets with
- * the same dominant domain, E being the mean of the token states; 1 when R = 0 All lie where higher
- * is better. A free bin takes any set. A full buffer replaces a buffered set only if the new one is
- * strictly higher in all three; among several such sets the generator picks one. What the paper
- * leaves open is a parameter here, with our choice and its reason beside it.
+ *
+ *   EOE  entropy of embedding      - sum_i p_i ln p_i / ln n       over the n tokens
+ *   DSS  domain-specific score     (1/m) sum_i |T n l_i| / n       over m lexicons (lexicon.h)
+ *   IDD  in-domain dissimilarity   (1/R) sum_j (1 - cos(E, E_j))   over the R buffered sets with the
+ *                                                                  same dominant domain; 1 if R = 0
+ *
+ * where T is the text's words, l_i the i-th lexicon ("n" between them is the intersection), n in
+ * DSS the number of words, and E the mean of the token states. Higher is better in all. A free bin
+ * takes any set. A full buffer replaces a buffered set only if the new one is strictly higher in
+ * all three; among several such sets the generator picks one. What the paper leaves open is a
+ * parameter here, with our choice and its reason beside it.
  *
  * The text itself stays with the caller under an id; a bin holds id, domain, scores and E.
  * Everything is a function of the parameters, the seed and the sequence of offers: bins and
@@ -45,10 +49,11 @@ typedef enum plmm_eoe_reading {
 } plmm_eoe_reading;
 
 typedef enum plmm_idd_mode {
-    PLMM_IDD_STORED, /* compare with the IDD at admission: the paper's rule as it is read (default)
-                      */
-    PLMM_IDD_LIVE /* compare with the IDD against what is buffered now, itself left out: sets that
-                     came first, with IDD near 1, can then be replaced. O(R dim) a bin. */
+    /* Compare with the IDD at admission: the paper's rule as it is read. The default. */
+    PLMM_IDD_STORED,
+    /* Compare with the IDD against what is buffered now, itself left out: sets that came first,
+     * with IDD near 1, can then be replaced. O(R dim) a bin. */
+    PLMM_IDD_LIVE
 } plmm_idd_mode;
 
 /* The scores by index, and bits for plmm_buffer_params.metrics. */
@@ -155,8 +160,7 @@ void plmm_buffer_state_set(plmm_buffer *b, const plmm_buffer_state *s);
 char *plmm_verdict_explain(const plmm_verdict *v, const plmm_lexicons *lexicons, char *buf,
                            size_t size);
 
-/* The scores by themselves, for tests and ablations. Both are 0 for n < 2 (ln n = 0) and lie in [0,
- * 1]. */
+/* The scores by themselves, for tests and ablations. Both lie in [0, 1]; 0 for n < 2 (ln n = 0). */
 double plmm_eoe_norm(const plmm_embedding *e);
 double plmm_eoe_type(const plmm_embedding *e);
 

@@ -1,5 +1,5 @@
-/* plmm/embed.h -- a text as the selection buffer sees it: its tokens and their last hidden states.
- */
+/* plmm/embed.h -- a text as the selection buffer sees it: its tokens and their last hidden
+ * states. */
 #ifndef PLMM_EMBED_H
 #define PLMM_EMBED_H
 

@@ -1,11 +1,11 @@
-/* plmm/expert.h -- the device's copy of an expert's versions: received in parts, verified, installed at
- * once, loaded.
+/* plmm/expert.h -- the device's copy of an expert's versions: received in parts, verified,
+ * installed at once, loaded.
  *
  *   ROOT/v0007/adapter_config.json  adapter_model.safetensors  manifest.pb
  *
  * A version is written to ROOT/.part and renamed when every file has its size and digest and the
- * manifest its signature: a download that fails or lies leaves what was there. Which version is in use is
- * the store's to remember (plmm/store.h). One thread at a time for each root.
+ * manifest its signature: a download that fails or lies leaves what was there. Which version is in
+ * use is the store's to remember (plmm/store.h). One thread at a time for each root.
  */
 #ifndef PLMM_EXPERT_H
 #define PLMM_EXPERT_H
@@ -32,9 +32,9 @@ PLMM_NODISCARD plmm_status plmm_expert_begin(const plmm_expert *x, plmm_error *e
 PLMM_NODISCARD plmm_status plmm_expert_write(const plmm_expert *x, const plmm_manifest *m,
                                              const plmm_fetch_part *part, plmm_error *err);
 
-/* Verifies everything that was written and installs it. RANGE when the method or factor is none that we
- * know; AUTH, FORMAT; PEER when another version is installed under this number; IO. On failure the versions
- * are as before. A damaged copy of the version is replaced. */
+/* Verifies everything that was written and installs it. RANGE when the method or factor is none
+ * that we know; AUTH, FORMAT; PEER when another version is installed under this number; IO. On
+ * failure the versions are as before. A damaged copy of the version is replaced. */
 PLMM_NODISCARD plmm_status plmm_expert_install(const plmm_expert *x, const plmm_manifest *m,
                                                plmm_error *err);
 
@@ -53,7 +53,8 @@ PLMM_NODISCARD plmm_status plmm_expert_load(const plmm_expert *x, uint64_t versi
                                             const plmm_model *model, const plmm_hash *base,
                                             plmm_adapter **out, plmm_manifest *m, plmm_error *err);
 
-/* Identity of a base model: plain BLAKE2b-256 of plmm_model_feed(). Reads every weight: compute once. */
+/* Identity of a base model: plain BLAKE2b-256 of plmm_model_feed(). Reads every weight: compute
+ * once. */
 void plmm_expert_base(plmm_hash *out, const plmm_model *model);
 
 /* Identity of the travelling coordinates, pinned by the policy: plain BLAKE2b-256 of

@@ -14,8 +14,8 @@
 typedef struct plmm_join_hooks {
     void *ctx;
 
-    /* Trains by the parameters, on the version that is installed: delta[0..p->length), and *weight =
-     * number of examples, at least 1. A failure makes the device sit the round out. */
+    /* Trains by the parameters, on the version that is installed: delta[0..p->length), and *weight
+     * = number of examples, at least 1. A failure makes the device sit the round out. */
     plmm_status (*train)(void *ctx, const plmm_round_params *p, float *delta, uint32_t *weight,
                          plmm_error *err);
 

@@ -1,10 +1,12 @@
-/* plmm/store.h -- everything a device remembers, in one SQLite file (plmm/db.h): its selected dialogues
- * and why they were selected, the experts it follows, and the journal of the round it is in.
+/* plmm/store.h -- everything a device remembers, in one SQLite file (plmm/db.h): its selected
+ * dialogues and why they were selected, the experts it follows, and the journal of the round it is
+ * in.
  *
  * The identity key is not here: it is a file of its own, mode 0600.
- * Every function that changes something is one transaction: when it returns PLMM_OK the change is on disk,
- * when it fails, or when the process or the power goes in the middle of it, nothing has changed.
- * Errors are those of plmm/db.h. One thread at a time for a handle; other processes may read meanwhile.
+ * Every function that changes something is one transaction: when it returns PLMM_OK the change is
+ * on disk, when it fails, or when the process or the power goes in the middle of it, nothing has
+ * changed. Errors are those of plmm/db.h. One thread at a time for a handle; other processes may
+ * read meanwhile.
  */
 #ifndef PLMM_STORE_H
 #define PLMM_STORE_H
@@ -38,30 +40,31 @@ PLMM_NODISCARD plmm_status plmm_store_get(plmm_store *s, const char *name, char 
 
 /* ---- dialogues and the selection buffer ---- */
 
-/* A dialogue set. Texts are borrowed on the way in, and on the way out until the callback returns. */
+/* A dialogue set. Texts are borrowed on the way in, and on the way out until the callback
+ * returns. */
 typedef struct plmm_store_dialogue {
     uint64_t id;      /* given by the store, never used again */
     const char *user; /* "" if unknown */
-    const char
-        *domain; /* as the data says; "" if it does not. Not the dominant domain of the scores */
+    /* As the data says; "" if it does not. Not the dominant domain of the scores. */
+    const char *domain;
     const char *prompt, *response;
     int64_t time; /* the data's */
 } plmm_store_dialogue;
 
 /* Offers a dialogue to the buffer and keeps what came of it: the text if it was selected, and the
- * verdict; the text of the set that it replaced is removed. d->id is ignored; *id (may be NULL) is the
- * new one. The text that is scored must be the one that was embedded: text[0..len). e may be NULL as for
- * plmm_buffer_offer. RANGE for a text beyond the limits. On failure the buffer in memory may be ahead of
- * the file: load it again. */
+ * verdict; the text of the set that it replaced is removed. d->id is ignored; *id (may be NULL) is
+ * the new one. The text that is scored must be the one that was embedded: text[0..len). e may be
+ * NULL as for plmm_buffer_offer. RANGE for a text beyond the limits. On failure the buffer in
+ * memory may be ahead of the file: load it again. */
 PLMM_NODISCARD plmm_status plmm_store_offer(plmm_store *s, plmm_buffer *b,
                                             const plmm_lexicons *lexicons,
                                             const plmm_store_dialogue *d, const char *text,
                                             size_t len, const plmm_embedding *e,
                                             plmm_verdict *verdict, uint64_t *id, plmm_error *err);
 
-/* The buffer as it was, under these parameters. RANGE when they do not fit what is stored (fewer bins
- * than sets, another dim); a domain that has no lexicon any more counts as none. An empty store gives an
- * empty buffer. */
+/* The buffer as it was, under these parameters. RANGE when they do not fit what is stored (fewer
+ * bins than sets, another dim); a domain that has no lexicon any more counts as none. An empty
+ * store gives an empty buffer. */
 PLMM_NODISCARD plmm_status plmm_store_load_buffer(plmm_store *s, const plmm_buffer_params *p,
                                                   const plmm_lexicons *lexicons, plmm_buffer **out,
                                                   plmm_error *err);
@@ -79,8 +82,8 @@ PLMM_NODISCARD plmm_status plmm_store_dialogue_get(plmm_store *s, uint64_t id,
 PLMM_NODISCARD plmm_status plmm_store_annotate(plmm_store *s, uint64_t id, const char *response,
                                                plmm_error *err);
 
-/* Removes a dialogue from file, log and buffer, with its verdict. NOTFOUND. STATE when another process
- * is reading: it is forgotten, and overwritten the next time. */
+/* Removes a dialogue from file, log and buffer, with its verdict. NOTFOUND. STATE when another
+ * process is reading: it is forgotten, and overwritten the next time. */
 PLMM_NODISCARD plmm_status plmm_store_forget(plmm_store *s, plmm_buffer *b, uint64_t id,
                                              plmm_error *err);
 
@@ -112,8 +115,8 @@ PLMM_NODISCARD plmm_status plmm_store_expert_get(plmm_store *s, const char *name
 /* names[0..*n) in order, at most cap. */
 PLMM_NODISCARD plmm_status plmm_store_experts(plmm_store *s, char (*names)[PLMM_EXPERT_MAX + 1],
                                               size_t cap, size_t *n, plmm_error *err);
-/* The version to use from now on. Call when it is installed. NOTFOUND; STATE when it is older than the
- * one in use (a rollback by the network is refused), or another under the same number. */
+/* The version to use from now on. Call when it is installed. NOTFOUND; STATE when it is older than
+ * the one in use (a rollback by the network is refused), or another under the same number. */
 PLMM_NODISCARD plmm_status plmm_store_expert_use(plmm_store *s, const char *name, uint64_t version,
                                                  const plmm_hash *manifest, plmm_error *err);
 /* Adds to the counts of octets. */
@@ -126,8 +129,8 @@ PLMM_NODISCARD plmm_status plmm_store_expert_traffic(plmm_store *s, const char *
 PLMM_NODISCARD plmm_status plmm_store_round_append(plmm_store *s, const char *expert, uint64_t seq,
                                                    const uint8_t *record, size_t len,
                                                    plmm_error *err);
-/* Appends the record of the upload together with the masked vector: the only octets that may ever be
- * sent for this round. STATE if there is a vector already. */
+/* Appends the record of the upload together with the masked vector: the only octets that may ever
+ * be sent for this round. STATE if there is a vector already. */
 PLMM_NODISCARD plmm_status plmm_store_round_upload(plmm_store *s, const char *expert, uint64_t seq,
                                                    const uint8_t *record, size_t len,
                                                    const uint8_t *vector, size_t vector_len,
@@ -153,8 +156,8 @@ typedef struct plmm_store_outcome {
     const char *text; /* one sentence, or NULL */
 } plmm_store_outcome;
 
-/* In one transaction: notes (round, attempt) as the last and how it ended, deletes journal and vector;
- * then overwrites them in the log. STATE if the round is not above the last one. */
+/* In one transaction: notes (round, attempt) as the last and how it ended, deletes journal and
+ * vector; then overwrites them in the log. STATE if the round is not above the last one. */
 PLMM_NODISCARD plmm_status plmm_store_round_end(plmm_store *s, const char *expert,
                                                 const plmm_store_outcome *outcome, plmm_error *err);
 

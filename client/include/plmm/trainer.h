@@ -48,13 +48,13 @@ typedef enum plmm_local_opt { PLMM_LOCAL_ADAMW, PLMM_LOCAL_SGD } plmm_local_opt;
 
 typedef struct plmm_trainer_params {
     plmm_local_opt opt;
-    uint32_t epochs;       /* passes over the examples, 1..10000; used when steps is 0 */
-    uint32_t steps;        /* optimiser steps, 0..1000000; 0: as many as the epochs give */
-    uint32_t batch_tokens; /* whole examples are packed into a step up to so many tokens (at least
-                              one example), 1..2^20 */
-    float lr;              /* peak, > 0 */
-    float lr_floor;        /* of the schedule, a share of lr, 0..1 */
-    uint32_t warmup;       /* steps */
+    uint32_t epochs; /* passes over the examples, 1..10000; used when steps is 0 */
+    uint32_t steps;  /* optimiser steps, 0..1000000; 0: as many as the epochs give */
+    /* Whole examples are packed into a step up to so many tokens (at least one example), 1..2^20. */
+    uint32_t batch_tokens;
+    float lr;        /* peak, > 0 */
+    float lr_floor;  /* of the schedule, a share of lr, 0..1 */
+    uint32_t warmup; /* steps */
     plmm_schedule schedule;
     float clip;          /* global norm of a step's gradient; 0: none */
     float decay;         /* AdamW's weight decay, >= 0 */

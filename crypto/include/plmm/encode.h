@@ -1,19 +1,26 @@
 /* plmm/encode.h -- from a float update to lanes of Z_{2^b} and back, and their packing.
  *
  * A device has an update delta (d floats) and a weight w (its number of examples, a positive
- * integer). Its vector has d + 1 lanes: v      = delta * min(1, C / |delta|)             C = clip,
- * |.| = L2 norm in double x[i]   = round(v[i] * w * s)  mod 2^b            stochastic: up with the
- * fractional probability x[d]   = w                    mod 2^b s      = X / (C * W),  X = 2^(q-1) -
- * 1           q = quantiser bits, W = weight_max The sum of the lanes over a set of devices is, as
- * long as nothing wraps, s * sum(w v) and sum(w): their quotient is FedAvg's weighted mean.
+ * integer). Its vector has d + 1 lanes, i in 0..d-1:
+ *
+ *   v    = delta * min(1, C / |delta|)      C = clip, |.| = L2 norm in double
+ *   x[i] = round(v[i] * w * s)   mod 2^b    stochastic: up with the fraction as probability
+ *   x[d] = w                     mod 2^b
+ *   s    = X / (C * W)                      X = 2^(q-1) - 1, q = quant_bits, W = weight_max
+ *
+ * The sum of the lanes over a set of devices is, as long as nothing wraps, s * sum(w v) and sum(w):
+ * their quotient is FedAvg's weighted mean.
  *
  * BOUNDS. |v[i]| <= C and w <= W give |x[i]| <= X for every lane of every device. The sum over at
  * most n_max devices stays within n_max * X (and n_max * W in the last lane). Signed values are
- * stored in two's complement mod 2^b, so nothing wraps if and only if n_max * max(X, W) <= 2^(b-1)
- * - 1, which plmm_encoding_check refuses otherwise. The step of the quantiser, 1 / s, and the
- * standard deviation of one device's rounding error, at most 1 / (2 s), are in units of w * delta.
- * One device moves the sum of w * delta by at most W * C in L2, plus rounding (at most sqrt(d) /
- * s).
+ * stored in two's complement mod 2^b, so nothing wraps if and only if
+ *
+ *   n_max * max(X, W) <= 2^(b-1) - 1
+ *
+ * and plmm_encoding_check refuses parameters for which that does not hold. The step of the
+ * quantiser, 1 / s, and the standard deviation of one device's rounding error, at most 1 / (2 s),
+ * are in units of w * delta. One device moves the sum of w * delta by at most W * C in L2, plus
+ * rounding (at most sqrt(d) / s).
  *
  * Doubles are added in a fixed order and nothing is contracted or reordered, so equal inputs give
  * equal lanes on every machine with IEEE 754 arithmetic. Allocates nothing; thread-safe. Lanes,
@@ -30,11 +37,11 @@ enum { PLMM_QUANT_BITS_MIN = 2, PLMM_QUANT_BITS_MAX = 31, PLMM_COHORT_MAX = 1 <<
 
 /* Public parameters of a session; every party checks them itself. */
 typedef struct plmm_encoding {
-    double clip;         /* C > 0, finite: L2 bound of delta */
-    uint32_t quant_bits; /* q: values of one device are in -(2^(q-1)-1) .. 2^(q-1)-1 */
-    uint32_t weight_max; /* W >= 1 */
+    double clip;         /* C: L2 bound of delta, between 2^-100 and 2^100 */
+    uint32_t quant_bits; /* q: values of one device are in -(2^(q-1)-1) .. 2^(q-1)-1; 2..31 */
+    uint32_t weight_max; /* W, 1..2^31-1 */
     uint32_t n_max;      /* the most devices a sum may hold, 1..PLMM_COHORT_MAX */
-    uint32_t ring_bits;  /* b */
+    uint32_t ring_bits;  /* b, PLMM_RING_BITS_MIN..PLMM_RING_BITS_MAX */
 } plmm_encoding;
 
 /* Smallest b (>= PLMM_RING_BITS_MIN) that fits the rest of *e without wrapping, 0 if none up to 32

@@ -69,8 +69,8 @@ bool plmm_is_zero(const void *p, size_t len);
 void plmm_kdf(uint8_t out[32], const uint8_t key[32], const char *label, const void *info,
               size_t info_len);
 
-/* The same with types: the index-th seed (info = little-endian 64-bit index) or a key under info.
- */
+/* The same with types: the index-th seed (info = little-endian 64-bit index) or a key under
+ * info. */
 void plmm_seed_derive(plmm_seed *out, const plmm_seed *seed, const char *label, uint64_t index);
 void plmm_key_derive(plmm_key *out, const plmm_key *key, const char *label, const void *info,
                      size_t info_len);
@@ -128,11 +128,11 @@ void plmm_dh_keypair(plmm_dh_pk *pk, plmm_dh_sk *sk, const plmm_seed *seed);
 /* pk of sk, for a party that got sk by reconstruction. */
 void plmm_dh_public(plmm_dh_pk *pk, const plmm_dh_sk *sk);
 
-/* out = plmm_kdf(X25519(sk, peer), label, smaller pk | larger pk), smaller as a
- * little-endian integer: both sides get the same key, and
- * it is bound to both public keys. own must be the public key of sk (the caller keeps it: computing
- * it would double the cost); a wrong one only gives a key nobody else has. PLMM_ERR_PEER if peer
- * equals own, is of low order, or the raw secret is zero; out is untouched. */
+/* out = plmm_kdf(X25519(sk, peer), label, smaller pk | larger pk), smaller as a little-endian
+ * integer: both sides get the same key, and it is bound to both public keys. own must be the public
+ * key of sk (the caller keeps it: computing it would double the cost); a wrong one only gives a key
+ * nobody else has. PLMM_ERR_PEER if peer equals own, is of low order, or the raw secret is zero;
+ * out is then untouched. */
 PLMM_NODISCARD plmm_status plmm_dh_agree(plmm_key *out, const plmm_dh_sk *sk, const plmm_dh_pk *own,
                                          const plmm_dh_pk *peer, const char *label,
                                          plmm_error *err);

@@ -44,8 +44,8 @@ const char *plmm_stream_name(uint32_t stream);
 /* key = plmm_kdf(secret, "mask.key", stream as u32 LE | context). secret: a pairwise key or a
  * self-mask seed; context: the session (which covers round and attempt), so that one secret never
  * gives the same mask twice. sign: of two neighbours one adds and the other subtracts (by
- * convention the smaller index adds). PLMM_ERR_UNSUPPORTED for a stream this build does not have.
- */
+ * convention the smaller index adds). PLMM_ERR_UNSUPPORTED for a stream this build does not
+ * have. */
 PLMM_NODISCARD plmm_status plmm_mask_init(plmm_mask *m, uint32_t stream, const uint8_t secret[32],
                                           const plmm_hash *context, plmm_mask_sign sign,
                                           plmm_error *err);

@@ -2,8 +2,7 @@
  * and pairwise MACs (keyed BLAKE2b). Pure, allocate nothing, thread-safe; time depends on lengths
  * only.
  *
- * THE NONCE RULE: never two different messages under one (key, nonce). There are two ways to be
- * sure:
+ * THE NONCE RULE: never two different messages under one (key, nonce). Two ways to be sure:
  *   1. plmm_nonce_counter under a key derived for one direction of one session, counting from 0 and
  *      never back: what protocol parties do, since it can be replayed from a journal;
  *   2. plmm_nonce_seed from a fresh seed of the system: what is right under a long-lived key.

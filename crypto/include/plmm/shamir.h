@@ -31,8 +31,10 @@ typedef struct plmm_share {
 } plmm_share;
 
 /* out[0..n) = shares of secret at the points xs[0..n), any t of which give it back; xs NULL means
- * 1, 2, ..., n. Coefficient k of limb l is octets
- * 16 k .. 16 k + 15 of plmm_expand(plmm_seed_derive(seed, "shamir.l", l), "shamir.c") mod p
+ * 1, 2, ..., n. Coefficient k of limb l is octets 16 k .. 16 k + 15, mod p, of
+ *
+ *   plmm_expand(plmm_seed_derive(seed, "shamir.l", l), "shamir.c")
+ *
  * (distance from uniform below 2^-96): seed must be fresh, private and used for one secret only.
  * PLMM_ERR_RANGE if not 1 <= t <= n <= PLMM_SHAMIR_SHARES_MAX, or a point is 0, >= p or there
  * twice. */
@@ -67,12 +69,13 @@ PLMM_NODISCARD plmm_status plmm_shamir_basis_init(plmm_shamir_basis *b, const ui
 PLMM_NODISCARD plmm_status plmm_shamir_combine(uint8_t secret[32], const plmm_shamir_basis *b,
                                                const plmm_share *shares, plmm_error *err);
 
-/* After plmm_shamir_combine refused: finds the false shares, if there are at most (m - t) / 2 of them
- * (whoever they are, in however many limbs; Reed-Solomon decoding by the syndromes), moves them behind
- * the good ones and makes *b the basis of those. The false ones are then shares[b->m .. old m), to be
- * blamed, and plmm_shamir_combine succeeds. With more liars than that PLMM_ERR_PEER, nothing changes;
- * more than (m - t) / 2 liars who agree on another polynomial cannot be told from honest ones, so
- * check the secret against its public key or commitment. Time depends on which shares are false. */
+/* After plmm_shamir_combine refused: finds the false shares, if there are at most (m - t) / 2 of
+ * them (whoever they are, in however many limbs; Reed-Solomon decoding by the syndromes), moves
+ * them behind the good ones and makes *b the basis of those. The false ones are then shares[b->m ..
+ * old m), to be blamed, and plmm_shamir_combine succeeds. With more liars than that PLMM_ERR_PEER,
+ * nothing changes; more than (m - t) / 2 liars who agree on another polynomial cannot be told from
+ * honest ones, so check the secret against its public key or commitment. Time depends on which
+ * shares are false. */
 PLMM_NODISCARD plmm_status plmm_shamir_correct(plmm_shamir_basis *b, plmm_share *shares,
                                                plmm_error *err);
 

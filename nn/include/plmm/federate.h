@@ -1,10 +1,12 @@
 /* plmm/federate.h -- which part of an adapter is summed over devices, and what the sum becomes.
  *
  * Secure aggregation reveals only sums, so a method must be linear in what a device sends.
- * Averaging both factors ("naive") is linear but not exact: mean(B_i A_i) - mean(B) mean(A) is the
- * devices' covariance of the factors. With one factor frozen and common to all, the average of the
- * other one gives exactly the average of the products. Algebra: Sun et al. 2024 (FFA-LoRA), Chen et
- * al. 2025 (RoLoRA).
+ * Averaging both factors ("naive") is linear but not exact:
+ *
+ *   mean(B_i A_i) - mean(B_i) mean(A_i) = the devices' covariance of the factors
+ *
+ * With one factor frozen and common to all, the average of the other one gives exactly the average
+ * of the products. Algebra: Sun et al. 2024 (FFA-LoRA), Chen et al. 2025 (RoLoRA).
  */
 #ifndef PLMM_FEDERATE_H
 #define PLMM_FEDERATE_H
@@ -12,10 +14,10 @@
 #include "plmm/lora.h"
 
 typedef enum plmm_method {
-    PLMM_METHOD_NAIVE,     /* A and B are averaged */
-    PLMM_METHOD_FFA,       /* A is frozen for ever, B is averaged */
-    PLMM_METHOD_ALTERNATE, /* B in even rounds, A in odd ones; the frozen factor is orthonormal
-                              (default) */
+    PLMM_METHOD_NAIVE, /* A and B are averaged */
+    PLMM_METHOD_FFA,   /* A is frozen for ever, B is averaged */
+    /* B in even rounds, A in odd ones; the frozen factor is orthonormal. The default. */
+    PLMM_METHOD_ALTERNATE,
     PLMM_METHODS
 } plmm_method;
 

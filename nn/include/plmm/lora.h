@@ -1,10 +1,15 @@
-/* plmm/lora.h -- low-rank adapters (Hu et al., "LoRA", 2021): W x becomes W x + s B (A x), s =
- * alpha/rank.
+/* plmm/lora.h -- low-rank adapters (Hu et al., "LoRA", 2021):
+ *
+ *   W x  becomes  W x + s B (A x),   s = alpha / rank,   A [rank][in], B [out][rank]
  *
  * An adapter is one flat float32 block, all A factors first and all B factors after them, so that a
- * factor is a contiguous range: [A of layer 0 .. L-1 | B of layer 0 .. L-1], within a layer in the
- * order q, k, v, o, gate, up, down. Views carry PEFT's names, so that a saved adapter is a PEFT
- * directory. A plain container: any number of threads may read it while none writes.
+ * factor is a contiguous range:
+ *
+ *   [ A of layer 0 .. L-1 | B of layer 0 .. L-1 ]
+ *
+ * within a layer in the order q, k, v, o, gate, up, down. Views carry PEFT's names, so that a saved
+ * adapter is a PEFT directory. A plain container: any number of threads may read it while none
+ * writes.
  */
 #ifndef PLMM_LORA_H
 #define PLMM_LORA_H
@@ -37,8 +42,8 @@ typedef struct plmm_lora_spec {
     uint32_t targets; /* bits of plmm_target, not 0 */
     uint32_t rank;    /* 1..PLMM_RANK_MAX */
     float alpha;      /* > 0; scale s = alpha / rank */
-    float dropout; /* 0 <= p < 1, on the input of A while training; q, k, v (and gate, up) share a
-                      mask */
+    /* 0 <= p < 1, on the input of A while training; q, k, v (and gate, up) share a mask. */
+    float dropout;
 } plmm_lora_spec;
 
 typedef struct plmm_adapter plmm_adapter;
@@ -83,8 +88,8 @@ void plmm_adapter_range(const plmm_adapter *a, plmm_factor f, size_t *offset, si
  * ...lora_B.weight [out][rank]. Owned by the adapter. */
 const plmm_view *plmm_adapter_views(const plmm_adapter *a, size_t *count);
 
-/* Offset of the factor (A or B, not both) of target index 0..6 in a layer; SIZE_MAX if not adapted.
- */
+/* Offset of the factor (A or B, not both) of target index 0..6 in a layer; SIZE_MAX if not
+ * adapted. */
 size_t plmm_adapter_offset(const plmm_adapter *a, uint32_t layer, unsigned index, plmm_factor f);
 
 /* [out][in] of the matrix a target adapts. */

@@ -40,8 +40,8 @@ typedef struct plmm_ids {
 plmm_status plmm_ids_push(plmm_ids *ids, int32_t id, plmm_error *err) PLMM_NODISCARD;
 void plmm_ids_free(plmm_ids *ids); /* leaves {0} */
 
-/* Opens a file, or in a directory its `tokenizer.json`, else its `tokenizer.bin`, else GPT-2's older
- * pair of `vocab.json` and `merges.txt`.
+/* Opens a file, or in a directory its `tokenizer.json`, else its `tokenizer.bin`, else GPT-2's
+ * older pair of `vocab.json` and `merges.txt`.
  * PLMM_ERR_NOTFOUND, _FORMAT, _UNSUPPORTED, _IO, _NOMEM. */
 plmm_status plmm_tokenizer_load(const char *path, plmm_tokenizer **out,
                                 plmm_error *err) PLMM_NODISCARD;
@@ -75,10 +75,11 @@ int32_t plmm_tokenizer_bos(const plmm_tokenizer *t);
 int32_t plmm_tokenizer_eos(const plmm_tokenizer *t);
 
 enum {
-    PLMM_ENCODE_BOS = 1,      /* put the begin-of-text token first, if there is one */
-    PLMM_ENCODE_EOS = 2,      /* put the end-of-text token last, if there is one */
-    PLMM_ENCODE_SPECIALS = 4, /* special tokens written in the text are recognised. Never set this
-                               * for text of a user: it could forge the turns of a dialogue */
+    PLMM_ENCODE_BOS = 1, /* put the begin-of-text token first, if there is one */
+    PLMM_ENCODE_EOS = 2, /* put the end-of-text token last, if there is one */
+    /* Special tokens written in the text are recognised. Never set this for text of a user: it
+     * could forge the turns of a dialogue. */
+    PLMM_ENCODE_SPECIALS = 4,
 };
 
 /* Appends the ids of text[0..len) to *ids (unchanged on failure). */
@@ -88,8 +89,8 @@ plmm_status plmm_tokenizer_encode(const plmm_tokenizer *t, const char *text, siz
 enum { PLMM_DECODE_SKIP_SPECIALS = 1 };
 
 /* Text of ids as bytes, NUL-terminated, in a new block (*len without the NUL; plmm_free). Ids that
- * are no token give nothing. Bytes that are no UTF-8 (a sequence cut short) are kept as they are.
- */
+ * are no token give nothing. Bytes that are no UTF-8 (a sequence cut short) are kept as they
+ * are. */
 plmm_status plmm_tokenizer_decode(const plmm_tokenizer *t, const int32_t *ids, size_t n,
                                   unsigned flags, char **text, size_t *len,
                                   plmm_error *err) PLMM_NODISCARD;

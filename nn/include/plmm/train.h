@@ -36,8 +36,9 @@ typedef enum plmm_workspace_use {
     PLMM_USE_FULL  /* and gradients of the base */
 } plmm_workspace_use;
 
-/* tokens: processed at a time, at most (at least seq_max; larger batches are cut between sequences).
- * Up to 128 for narrow models, which take no more (longer chunks leave the caches), 512 for wide ones. */
+/* tokens: processed at a time, at most (at least seq_max; larger batches are cut between
+ * sequences). Up to 128 for narrow models, which take no more (longer chunks leave the caches), 512
+ * for wide ones. */
 typedef struct plmm_workspace_params {
     uint32_t tokens;
     uint32_t seq_max; /* longest sequence, 1..tokens */

@@ -91,7 +91,7 @@ typedef enum plmm_agg_event_type {
     PLMM_AGG_EV_FRAME,     /* bytes, len, now_ms */
     PLMM_AGG_EV_TICK,      /* now_ms */
     PLMM_AGG_EV_PERSISTED, /* seq, now_ms */
-    PLMM_AGG_EV_LINK, /* device, now_ms: it is connected again: it gets the last message again */
+    PLMM_AGG_EV_LINK,      /* device, now_ms: connected again: it gets the last message again */
     PLMM_AGG_EV_UNMASKED,  /* unmasked, now_ms */
     PLMM_AGG_EV_PUBLISHED, /* model, now_ms */
     PLMM_AGG_EV_CANCEL,    /* now_ms: end the round (a local failure) */
@@ -109,8 +109,8 @@ typedef struct plmm_agg_unmasked {
 typedef struct plmm_agg_event {
     plmm_agg_event_type type;
     uint64_t now_ms; /* never decreases between RESUMEs */
-    plmm_seed
-        seed; /* START: fresh from plmm_seed_system; chooses the cohort and makes the beacon */
+    /* START: fresh from plmm_seed_system; chooses the cohort and makes the beacon. SECRET. */
+    plmm_seed seed;
     const uint8_t *bytes;
     size_t len;
     uint64_t seq;
@@ -146,8 +146,9 @@ typedef struct plmm_agg_action {
 enum { PLMM_AGG_ACTIONS_MAX = 6 };
 
 typedef struct plmm_agg_actions {
-    uint64_t from; /* device whose signature on the frame was good, else 0: answers for it may go
-                      where the frame came from */
+    /* Device whose signature on the frame was good, else 0: answers for it may go where the frame
+     * came from. */
+    uint64_t from;
     uint32_t n;
     plmm_agg_action v[PLMM_AGG_ACTIONS_MAX];
 } plmm_agg_actions;
@@ -198,8 +199,9 @@ PLMM_NODISCARD plmm_status plmm_agg_round_render(const plmm_agg_round *m, plmm_m
                                                  uint64_t to, uint8_t *out, size_t cap, size_t *len,
                                                  plmm_error *err);
 
-/* The answer to a device that still speaks of a round whose machine is gone (plmm_frame_peek tells which;
- * whether it completed is in the driver's table): without it the device waits until it gives up. */
+/* The answer to a device that still speaks of a round whose machine is gone (plmm_frame_peek tells
+ * which; whether it completed is in the driver's table): without it the device waits until it gives
+ * up. */
 void plmm_agg_result_frame(uint8_t out[PLMM_FRAME_SMALL], size_t *len, const char *expert,
                            uint64_t round, uint32_t attempt, uint64_t device,
                            const plmm_result *result, const plmm_sign_sk *key);

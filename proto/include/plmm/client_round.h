@@ -10,7 +10,8 @@
  *         RESULT           AGREED            SURVIVORS            MASKED             ▼
  *   DONE ◀────── REVEALED ◀────── AGREEING ◀────────── UPLOADED ◀─────── MASKING ◀───┘
  *
- *   from every state: ABORTED, on RESULT with a reason, a lie, the policy, silence, a local failure.
+ *   From every state: ABORTED, on RESULT with a reason, a lie, the policy, silence or a local
+ *   failure.
  *
  * What a device will not do, whatever it is told: give both shares of anybody (claim C1), answer
  * two survivor sets (C2), answer for fewer than n_min or for a set without itself (C3), mask two
@@ -116,14 +117,14 @@ typedef struct plmm_client_event {
 } plmm_client_event;
 
 typedef enum plmm_client_action_type {
-    PLMM_CLIENT_DO_SEND,        /* bytes, len */
-    PLMM_CLIENT_DO_SEND_UPLOAD, /* bytes, len (the head), then the stored vector of payload_len */
-    PLMM_CLIENT_DO_PERSIST,     /* seq, bytes, len: the record */
-    PLMM_CLIENT_DO_PERSIST_UPLOAD, /* seq, bytes, len: the record; and the vector of payload_len */
+    PLMM_CLIENT_DO_SEND,           /* bytes, len */
+    PLMM_CLIENT_DO_SEND_UPLOAD,    /* bytes, len: the head; then the stored vector: payload_len */
+    PLMM_CLIENT_DO_PERSIST,        /* seq, bytes, len: the record */
+    PLMM_CLIENT_DO_PERSIST_UPLOAD, /* seq, bytes, len: the record; and the vector: payload_len */
     PLMM_CLIENT_DO_TRAIN,          /* params */
     PLMM_CLIENT_DO_MASK,           /* params, weight, payload_len */
     PLMM_CLIENT_DO_FINISH,         /* round, attempt, model (the version to fetch), survivors */
-    PLMM_CLIENT_DO_ABORT /* round (0 if it was never joined), attempt, reason, text, model */
+    PLMM_CLIENT_DO_ABORT           /* round (0: never joined), attempt, reason, text, model */
 } plmm_client_action_type;
 
 typedef struct plmm_client_action {

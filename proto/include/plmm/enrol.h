@@ -18,8 +18,8 @@ typedef struct plmm_certificate {
     plmm_signature signature; /* of the registrar over (expert, device, key) */
 } plmm_certificate;
 
-/* What a device knows about an expert since its enrolment; pinned, never learnt from the network.
- */
+/* What a device knows about an expert since its enrolment; pinned, never learnt from the
+ * network. */
 typedef struct plmm_anchor {
     char expert[PLMM_EXPERT_MAX + 1];
     plmm_sign_pk aggregator; /* signs what the aggregator sends, and manifests */

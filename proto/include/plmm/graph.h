@@ -51,8 +51,8 @@ typedef struct plmm_graph_degree {
 
 /* The degree and threshold for *p. PLMM_ERR_RANGE if a field is out of the range above, or if
  * nothing protects: the sentence then names the nearest choice that does (more devices, or a
- * smaller delta, or a smaller gamma). *out is then untouched. At most some milliseconds for n =
- * 10,000. */
+ * smaller delta, or a smaller gamma). *out is then untouched. At most some milliseconds for
+ * n = 10,000. */
 PLMM_NODISCARD plmm_status plmm_graph_degree_solve(plmm_graph_degree *out,
                                                    const plmm_graph_params *p, plmm_error *err);
 

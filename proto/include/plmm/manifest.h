@@ -46,8 +46,8 @@ PLMM_NODISCARD plmm_status plmm_manifest_sign(plmm_manifest *m, const plmm_sign_
 PLMM_NODISCARD plmm_status plmm_manifest_verify(const plmm_manifest *m, const plmm_anchor *anchor,
                                                 plmm_error *err);
 
-/* The protobuf form, canonical: also what stands in the file manifest.pb of a version's directory.
- */
+/* The protobuf form, canonical: also what stands in the file manifest.pb of a version's
+ * directory. */
 PLMM_NODISCARD plmm_status plmm_manifest_encode(uint8_t out[PLMM_MANIFEST_MAX], size_t *len,
                                                 const plmm_manifest *m, plmm_error *err);
 PLMM_NODISCARD plmm_status plmm_manifest_decode(plmm_manifest *m, const uint8_t *in, size_t len,

@@ -18,26 +18,26 @@
 
 /* Never renumber. */
 typedef enum plmm_message {
-    PLMM_MSG_CHECKIN = 1,       /* device: I am here, certified, and could take part            */
-    PLMM_MSG_INVITE = 2,        /* aggregator: parameters of the round                           */
-    PLMM_MSG_ADVERT = 3,        /* R0 device: fresh keys, signed                                 */
-    PLMM_MSG_ROSTER = 4,        /*    aggregator: everyone's; graph and session follow           */
-    PLMM_MSG_SHARES = 5,        /* R1 device: a sealed pair of shares for each neighbour         */
-    PLMM_MSG_INBOX = 6,         /*    aggregator: what the neighbours sealed for you             */
-    PLMM_MSG_CONFIRM = 7,       /*    device: which of them do not open                          */
-    PLMM_MSG_GO = 8,            /*    aggregator: who shared; train                              */
-    PLMM_MSG_MASKED = 9,        /* R2 device: the masked vector                                  */
-    PLMM_MSG_RECEIVED = 10,     /*    aggregator: it is stored                                   */
-    PLMM_MSG_SURVIVORS = 11,    /* R3 aggregator: whose vectors arrived                          */
-    PLMM_MSG_AGREE = 12,        /*    device: a MAC over that for each surviving neighbour       */
-    PLMM_MSG_AGREED = 13,       /*    aggregator: the neighbours' MACs                           */
-    PLMM_MSG_REVEAL = 14,       /* R4 device: shares                                             */
-    PLMM_MSG_RESULT = 15,       /* aggregator: the round is over; new version, or why not        */
-    PLMM_MSG_POLL = 16,         /* device: nothing to say; tell me the last thing again          */
-    PLMM_MSG_GET_MANIFEST = 17, /* device: manifest of a version, or of the newest            */
-    PLMM_MSG_MANIFEST = 18,     /* aggregator                                                    */
-    PLMM_MSG_GET_CHUNK = 19,    /* device: a part of a file of a version                         */
-    PLMM_MSG_CHUNK = 20,        /* aggregator                                                    */
+    PLMM_MSG_CHECKIN = 1,       /* device: I am here, certified, and could take part */
+    PLMM_MSG_INVITE = 2,        /* aggregator: parameters of the round */
+    PLMM_MSG_ADVERT = 3,        /* R0 device: fresh keys, signed */
+    PLMM_MSG_ROSTER = 4,        /*    aggregator: everyone's; graph and session follow */
+    PLMM_MSG_SHARES = 5,        /* R1 device: a sealed pair of shares for each neighbour */
+    PLMM_MSG_INBOX = 6,         /*    aggregator: what the neighbours sealed for you */
+    PLMM_MSG_CONFIRM = 7,       /*    device: which of them do not open */
+    PLMM_MSG_GO = 8,            /*    aggregator: who shared; train */
+    PLMM_MSG_MASKED = 9,        /* R2 device: the masked vector */
+    PLMM_MSG_RECEIVED = 10,     /*    aggregator: it is stored */
+    PLMM_MSG_SURVIVORS = 11,    /* R3 aggregator: whose vectors arrived */
+    PLMM_MSG_AGREE = 12,        /*    device: a MAC over that for each surviving neighbour */
+    PLMM_MSG_AGREED = 13,       /*    aggregator: the neighbours' MACs */
+    PLMM_MSG_REVEAL = 14,       /* R4 device: shares */
+    PLMM_MSG_RESULT = 15,       /* aggregator: the round is over; new version, or why not */
+    PLMM_MSG_POLL = 16,         /* device: nothing to say; tell me the last thing again */
+    PLMM_MSG_GET_MANIFEST = 17, /* device: manifest of a version, or of the newest */
+    PLMM_MSG_MANIFEST = 18,     /* aggregator */
+    PLMM_MSG_GET_CHUNK = 19,    /* device: a part of a file of a version */
+    PLMM_MSG_CHUNK = 20,        /* aggregator */
     PLMM_MSG_COUNT = 21
 } plmm_message;
 

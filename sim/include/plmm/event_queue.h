@@ -25,8 +25,8 @@ typedef struct plmm_event_queue {
     uint64_t seq, now_ms;
 } plmm_event_queue;
 
-/* An empty queue at time 0 is {0}. Frees the array; events with data must have been popped before.
- */
+/* An empty queue at time 0 is {0}. Frees the array; events with data must have been popped
+ * before. */
 void plmm_event_queue_free(plmm_event_queue *q);
 
 /* Adds *ev; its time may not lie before the event popped last (asserted). PLMM_ERR_NOMEM leaves the

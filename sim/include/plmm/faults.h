@@ -13,11 +13,12 @@
 enum { PLMM_STEPS = 5 };
 
 typedef struct plmm_fault_params {
-    double drop[PLMM_STEPS]; /* a device leaves the round for good before it answers step i, 0..1 */
-    uint32_t drop_n;         /* PLMM_STEPS; here for the configuration table */
-    double
-        crash[PLMM_STEPS]; /* it crashes when its answer to step i is ready, and restarts, 0..1 */
-    uint32_t crash_n;
+    /* Probabilities, 0..1, that a device leaves the round for good before it answers step i, and
+     * that it crashes when its answer to step i is ready, and restarts. */
+    double drop[PLMM_STEPS];
+    uint32_t drop_n; /* PLMM_STEPS; here for the configuration table */
+    double crash[PLMM_STEPS];
+    uint32_t crash_n;        /* likewise */
     double aggregator_crash; /* the aggregator crashes once in a round and restarts, 0..1 */
     uint32_t restart_ms;     /* a crashed party is back after this many virtual milliseconds */
     double lose, duplicate;  /* of a frame, 0..1; a lost one is sent again after resend_ms */

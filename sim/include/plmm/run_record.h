@@ -11,8 +11,8 @@
 #include "plmm/faults.h"
 #include "plmm/status.h"
 
-/* Spans of virtual time in a round. Upload starts when the last survivor has finished its training.
- */
+/* Spans of virtual time in a round. Upload starts when the last survivor has finished its
+ * training. */
 typedef enum plmm_phase {
     PLMM_PHASE_CHECKIN,
     PLMM_PHASE_ADVERTISE,
@@ -51,8 +51,8 @@ typedef struct plmm_round_record {
     bool sum_checked, sum_exact; /* unmasked sum against the plain sum of the survivors' inputs */
 } plmm_round_record;
 
-/* Score of an expert on one kind of held-out questions after its slot-th round (0: before the first,
- * which is the base), with the version that it then had. */
+/* Score of an expert on one kind of held-out questions after its slot-th round (0: before the
+ * first, which is the base), with the version that it then had. */
 typedef struct plmm_score_record {
     uint32_t seed_index, expert, slot, version, kind;
     uint32_t items;
@@ -124,8 +124,8 @@ plmm_spread plmm_run_exact_at(const plmm_run *run, uint32_t expert, uint32_t kin
 /* Rounds whose unmasked sum was compared with the plain sum, and how many were equal to the bit. */
 void plmm_run_checked(const plmm_run *run, size_t *checked, size_t *exact);
 
-/* The files. Each is written beside its name and renamed, so that a reader never sees half of one.
- */
+/* The files. Each is written beside its name and renamed, so that a reader never sees half of
+ * one. */
 PLMM_NODISCARD plmm_status plmm_run_write_csv(const plmm_run *run, const char *path,
                                               plmm_error *err);
 PLMM_NODISCARD plmm_status plmm_run_write_db(const plmm_run *run, const char *path,

@@ -1,4 +1,5 @@
-/* plmm/sim_run.h -- a whole run: every seed of a configuration, from the base model to the record. */
+/* plmm/sim_run.h -- a whole run: every seed of a configuration, from the base model to the
+ * record. */
 #ifndef PLMM_SIM_RUN_H
 #define PLMM_SIM_RUN_H
 
@@ -14,8 +15,8 @@ typedef struct plmm_sim_options {
     bool quiet;                        /* no progress lines */
     const volatile sig_atomic_t *stop; /* not NULL and not 0: end with PLMM_ERR_STATE */
     const char *save;                  /* directory for the trained experts (PEFT), or NULL */
-    bool
-        spoil_sums; /* tests of the checker: one bit of each sum is flipped before it is compared */
+    /* Tests of the checker: one bit of each sum is flipped before it is compared. */
+    bool spoil_sums;
 } plmm_sim_options;
 
 /* Where the wall time went, for timing.json. Seconds. */

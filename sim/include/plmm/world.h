@@ -2,22 +2,26 @@
  * experts can know, and the questions that tell whether they learned it.
  *
  * Three kinds of knowledge, after the three levels of docs/architecture.md:
- *   T  universal: plain language, universal facts, and six skills in domains of their own (animals,
- *      weather, ...): answer, obey a rule, use a profile, rewrite a question, choose, decline. This
- * is the text of the base model. It knows the forms, the affixes and the answer words of the expert
- * domains, but never who goes with what. E  medicine, finance, IT and art. Every entity has two
- * attributes. One follows from a RULE: the affix of an invented name decides it ("Tolzine" treats
- * what every "-zine" treats). The other is a fact of its own that can only be remembered. Names,
- * rule and facts are drawn from the seed. P  a persona for every device: 20 to 40 personal facts, a
- * style, a mix of interests.
+ *
+ *   T  Universal: plain language, universal facts, and six skills in domains of their own (animals,
+ *      weather, ...): answer, obey a rule, use a profile, rewrite a question, choose, decline.
+ *      This is the text of the base model. It knows the forms, the affixes and the answer words of
+ *      the expert domains, but never who goes with what.
+ *   E  Medicine, finance, IT and art. Every entity has two attributes. One follows from a RULE: the
+ *      affix of an invented name decides it ("Tolzine" treats what every "-zine" treats). The other
+ *      is a fact of its own that can only be remembered. Names, rule and facts are drawn from the
+ *      seed.
+ *   P  A persona for every device: 20 to 40 personal facts, a style, a mix of interests.
  *
  * Each device lives through sessions over time: chatter, expert questions, personal talk, near
  * duplicates, one drift of its interests and one personal fact that changes.
  *
  * Two hold-outs for every domain, answers balanced over the attribute's values so that every
- * constant answer scores chance: PLMM_WORLD_TEMPLATE  entities and attributes that the devices talk
- * about, asked in forms that never occur on a device; PLMM_WORLD_ENTITY    entities that occur
- * nowhere else, whose answer follows from the rule.
+ * constant answer scores chance:
+ *
+ *   PLMM_WORLD_TEMPLATE  entities and attributes that the devices talk about, asked in forms that
+ *                        never occur on a device
+ *   PLMM_WORLD_ENTITY    entities that occur nowhere else, whose answer follows from the rule
  *
  * Everything is a function of (params, seed): no clock, no file, no thread. The same arguments give
  * the same bytes on every machine. Text is ASCII.
@@ -65,8 +69,8 @@ typedef struct plmm_world_params {
     uint32_t answers;    /* plmm_world_answers */
 } plmm_world_params;
 
-/* Borrowed strings live as long as the world. In the base text prompt is NULL for plain language.
- */
+/* Borrowed strings live as long as the world. In the base text prompt is NULL for plain
+ * language. */
 typedef struct plmm_world_dialogue {
     const char *user, *domain, *prompt, *response;
     int64_t time; /* seconds since 1970, UTC */

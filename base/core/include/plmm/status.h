@@ -61,8 +61,8 @@ const char *plmm_status_str(plmm_status s);
 plmm_status plmm_fail(plmm_error *err, plmm_status code, const char *fmt, ...) PLMM_PRINTF(3, 4);
 
 /* Puts "context: " before the message of a failed *err (may be NULL) and returns its code, so that
- * an outer function can add what it was doing: `return plmm_fail_in(err, rc, "cannot open %s", p)`.
- */
+ * an outer function can add what it was doing: `return plmm_fail_in(err, rc, "cannot open %s",
+ * p)`. */
 plmm_status plmm_fail_in(plmm_error *err, plmm_status code, const char *fmt, ...) PLMM_PRINTF(3, 4);
 
 /* Exit status of a program for a failure: 2 for a caller's code (usage, file, configuration), 1

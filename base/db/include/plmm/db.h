@@ -6,9 +6,13 @@
  * and its index are readable by their owner alone.
  *
  * A handle belongs to one thread at a time; several processes may open one file, a writer waits up
- * to five seconds for another. Errors are one sentence with the file's path and SQLite's reason: IO
- * disk full, no permission          STATE     in use by another process FORMAT  not SQLite, or
- * damaged            NOMEM CONFIG  another program's file, or of a newer version of this one
+ * to five seconds for another. Errors are one sentence with the file's path and SQLite's reason:
+ *
+ *   PLMM_ERR_IO      disk full, no permission
+ *   PLMM_ERR_STATE   in use by another process
+ *   PLMM_ERR_FORMAT  not SQLite, or damaged
+ *   PLMM_ERR_CONFIG  another program's file, or of a newer version of this one
+ *   PLMM_ERR_NOMEM
  */
 #ifndef PLMM_DB_H
 #define PLMM_DB_H
@@ -70,8 +74,8 @@ static inline plmm_arg plmm_arg_b(const void *bytes, size_t len)
     return (plmm_arg){.kind = PLMM_ARG_BLOB, .p = bytes, .len = len};
 }
 
-/* ---- statements: sql is one statement and a string literal (compiled once and kept by address)
- * ---- */
+/* ---- statements ----
+ * sql is one statement and a string literal: it is compiled once and kept by its address. */
 
 /* Runs a statement that gives no rows. */
 PLMM_NODISCARD plmm_status plmm_db_run(plmm_db *db, const char *sql, const plmm_arg *args, size_t n,

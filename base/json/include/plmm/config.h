@@ -13,8 +13,8 @@
  *     static const char *const methods[] = {"naive", "ffa", "alternate", NULL};
  *     static const plmm_config_key keys[] = {
  *         PLMM_CONFIG_U32(my_config, rounds, "rounds", "10", 1, 100000, "rounds to run"),
- *         PLMM_CONFIG_REAL(my_config, gamma, "secagg.gamma", "0.1", 0, 0.5, "share of corrupt
- * ..."), PLMM_CONFIG_TEXT(my_config, out, "out", "out/run", "directory of the results"),
+ *         PLMM_CONFIG_REAL(my_config, gamma, "secagg.gamma", "0.1", 0, 0.5, "share of liars"),
+ *         PLMM_CONFIG_TEXT(my_config, out, "out", "out/run", "directory of the results"),
  *         PLMM_CONFIG_ENUM(my_config, method, "method", "alternate", methods, "how to merge"),
  *         PLMM_CONFIG_TEXTS(my_config, domains, "domains", "[\"it\"]", "domains to run"),
  *     };

@@ -182,8 +182,8 @@ void plmm_json_put_null(plmm_json_writer *w);
 /* Flushes; everything opened must be closed. The first error of the sink, or PLMM_OK. */
 PLMM_NODISCARD plmm_status plmm_json_end(plmm_json_writer *w, plmm_error *err);
 
-/* A decimal of at most 17 digits that reads back as v, with '.' in every locale; v must be finite.
- */
+/* A decimal of at most 17 digits that reads back as v, with '.' in every locale; v must be
+ * finite. */
 enum { PLMM_REAL_CHARS = 32 };
 void plmm_real_print(char out[PLMM_REAL_CHARS], double v);
 /* Reads a whole JSON number, any locale. PLMM_ERR_FORMAT if text is anything else. */

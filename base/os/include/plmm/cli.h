@@ -17,8 +17,10 @@
  *     };
  *     int main(int argc, char **argv)
  *     {
- *         static const plmm_cli_program p = {"plmm-model", "train and use models", "...", verbs,
- * 1}; return plmm_cli_main(&p, argc, argv);
+ *         static const plmm_cli_program p = {
+ *             "plmm-model", "train and use models", "...", verbs, 1
+ *         };
+ *         return plmm_cli_main(&p, argc, argv);
  *     }
  */
 #ifndef PLMM_CLI_H
@@ -82,8 +84,8 @@ typedef struct plmm_cli_program {
     size_t n_verbs;
 } plmm_cli_program;
 
-/* The options of a run; the name must be one of the verb's (asserted). The last one given counts.
- */
+/* The options of a run; the name must be one of the verb's (asserted). The last one given
+ * counts. */
 bool plmm_cli_flag(const plmm_cli_args *a, const char *name);        /* given? of any type */
 const char *plmm_cli_text(const plmm_cli_args *a, const char *name); /* given, fallback or NULL */
 int64_t plmm_cli_int(const plmm_cli_args *a, const char *name);
