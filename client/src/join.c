@@ -602,7 +602,13 @@ static plmm_status after_round(join *j, plmm_error *err)
         return plmm_fail(err, PLMM_ERR_TIMEOUT, "no round completed within %u s; the last one: %s",
                          j->c->patience_ms / 1000, j->result->last);
     }
-    /* Turned away before a round was joined: it is over or full, another begins in a while. */
+    /* It may have missed a version; and when it was turned away before it joined a round (over, or
+     * full), another begins in a while. */
+    plmm_status rc = fetch(j, NULL, err);
+    if (rc != PLMM_OK && rc != PLMM_ERR_TIMEOUT && rc != PLMM_ERR_STALE &&
+        rc != PLMM_ERR_NOTFOUND) {
+        return rc;
+    }
     j->turned_away = j->aborted_round != 0 ? 0 : j->turned_away + 1;
     uint64_t pause = (uint64_t)LOST_PAUSE_MS << (j->turned_away < 5 ? j->turned_away : 5);
     plmm_clock_sleep_ms(pause < TURNED_AWAY_MS ? pause : TURNED_AWAY_MS);

@@ -285,7 +285,7 @@ static void drive(char *self)
     int status = 0;
     CHECK(mkdtemp(t.dir) != NULL, "mkdtemp");
     fleet_init(t.dir);
-    char *argv[] = {self, "serve", t.dir, "0", "1", "3000", NULL};
+    char *argv[] = {self, "serve", t.dir, "0", "1", "10000", NULL};
     pid_t serve = fleet_start(self, t.dir, "serve", argv);
     uint32_t port = wait_port(&t);
     dial(&t, port);
