@@ -240,10 +240,10 @@ static plmm_status on_repeated(plmm_client_round *m, plmm_client_step *s)
 static plmm_status on_received(plmm_client_round *m, plmm_client_step *s)
 {
     if (m->state == PLMM_CLIENT_NEW || m->state == PLMM_CLIENT_TRAINING ||
-        m->state == PLMM_CLIENT_MASKING || m->acked) {
+        m->state == PLMM_CLIENT_MASKING) {
         return plmm_fail(s->err, PLMM_ERR_STALE, "nothing waits for a receipt");
     }
-    m->acked = true;
+    m->acked = true; /* again: it answers a poll, the aggregator waits for others */
     return PLMM_OK;
 }
 

@@ -73,6 +73,21 @@ static void test_minimum(void)
     }
 }
 
+/* Who has sent its vector waits for the slowest, longer than it bears silence: its questions are answered. */
+static void test_patience(void)
+{
+    fleet *f = fleet_new(20, 5, 7);
+    for (uint32_t i = 0; i < 20; i++) {
+        f->d[i].cfg.silence_ms = 3000; /* train_ms is 8000 */
+    }
+    f->d[4].quits = PLMM_MSG_MASKED;
+    fleet_start(f);
+    fleet_run(f);
+    CHECK(f->finished && f->in_sum == 19, "%u in the sum: %s", f->in_sum, f->text);
+    fleet_check_sum(f);
+    fleet_free(f);
+}
+
 /* One random round. Whatever happens, it ends, the books hold, and a finished sum is exact. */
 static bool random_round(uint64_t seed, bool crashes, uint32_t *crashed)
 {
@@ -118,6 +133,7 @@ int main(int argc, char **argv)
     uint64_t seed = plmm_test_seed(1);
     test_happy();
     test_drops();
+    test_patience();
     test_minimum();
     uint32_t finished = 0, crashed = 0;
     for (uint64_t i = 0; i < rounds && plmm_test_failures == 0; i++) {
