@@ -126,6 +126,9 @@ plmm_status node_init(plmm_cli_args *a, plmm_error *err)
     if (plmm_cli_flag(a, "print-config")) {
         return plmm_config_print(&node_table, &n.config, print_all, NULL, err);
     }
+    if (n.dir == NULL) {
+        return plmm_fail(err, PLMM_ERR_CONFIG, "init needs STATE, the directory to make");
+    }
     PLMM_TRY(need(a, "expert", n.config.expert, sizeof n.config.expert, err));
     PLMM_TRY(need(a, "base", n.config.base, sizeof n.config.base, err));
     PLMM_TRY(plmm_expert_check(n.config.expert, err));

@@ -40,7 +40,7 @@ static const plmm_cli_option export_options[] = {
 #define OPTIONS(o) o, sizeof o / sizeof o[0]
 
 static const plmm_cli_verb verbs[] = {
-    {"init", "STATE", 1, 1, "begin an expert: keys, configuration, first version",
+    {"init", "STATE", 0, 1, "begin an expert: keys, configuration, first version",
      "Makes the directory STATE with a key for the node, a key for the registrar (both mode 0600), "
      "the\n"
      "configuration node.json, the database node.db and version 1: an adapter that changes nothing "

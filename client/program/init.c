@@ -82,6 +82,9 @@ plmm_status device_init(plmm_cli_args *a, plmm_error *err)
     if (plmm_cli_flag(a, "print-config")) {
         return plmm_config_print(&device_table, &d.config, print_bytes, NULL, err);
     }
+    if (d.dir == NULL) {
+        return plmm_fail(err, PLMM_ERR_CONFIG, "init needs STATE, the directory to make");
+    }
     if (base == NULL || strlen(base) >= sizeof d.config.base) {
         return plmm_fail(err, PLMM_ERR_CONFIG,
                          base == NULL ? "--base is needed" : "--base is too long");

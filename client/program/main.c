@@ -41,7 +41,7 @@ static const plmm_cli_option join_options[] = {
 #define OPTIONS(o) o, sizeof o / sizeof o[0]
 
 static const plmm_cli_verb verbs[] = {
-    {"init", "STATE", 1, 1, "make a device: an identity and an empty buffer",
+    {"init", "STATE", 0, 1, "make a device: an identity and an empty buffer",
      "Makes the directory STATE. Hand STATE/device.pub to the expert's operator for enrolment;\n"
      "STATE/device.key is this device and never leaves it.",
      OPTIONS(init_options), device_init},

@@ -178,6 +178,9 @@ static bool wait_log(const char *name, const char *text)
 static void bad_input_before_rounds(void)
 {
     RUN(2, "did you mean round.cohort", AGG, "init", at("x"), "--set", "round.chort=3");
+    RUN(2, "init needs STATE", AGG, "init");
+    RUN(0, "round.cohort = 20", AGG, "init", "--print-config");
+    RUN(0, "buffer.bins = 7", CLIENT, "init", "--print-config", "--set", "buffer.bins=7");
     RUN(2, "--base is needed", AGG, "init", at("x"), "--expert", "art");
     RUN(2, "there is no model at", AGG, "init", at("x"), "--expert", "art", "--base", at("none"));
     RUN(2, "is an aggregator's state already", AGG, "init", at("node"), "--expert", "art", "--base",
