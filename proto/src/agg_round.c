@@ -350,6 +350,11 @@ static plmm_status on_resume(plmm_agg_round *m, plmm_agg_step *s)
     if (m->phase == PLMM_AGG_UNMASK) {
         plmm_agg_emit(s->out, PLMM_AGG_DO_UNMASK);
     } else if (m->phase > PLMM_AGG_GATHER) {
+        if (m->phase == PLMM_AGG_ABORTED) { /* the driver may have crashed before it was told */
+            plmm_agg_action *a = plmm_agg_emit(s->out, PLMM_AGG_DO_ABORT);
+            a->reason = m->reason;
+            a->text = m->text;
+        }
         emit_question(m, s->out, plmm_agg_question(m->phase));
     }
     return PLMM_OK;

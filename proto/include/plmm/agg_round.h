@@ -34,7 +34,8 @@
  *     journal and the stored vectors may go once the version is published (or the round aborted).
  *  8. After a crash: plmm_agg_round_new with the same config, a sum of zeros, then
  *     plmm_agg_round_replay for each record in order, obeying its actions (ADD_INPUT only), then
- *     RESUME.
+ *     RESUME. A round that was aborted gives its ABORT again; one that was published is DONE
+ *     (plmm_agg_round_status) and gives no second FINISH.
  *
  * Statuses of a step:
  *   PLMM_OK          actions, perhaps none
