@@ -7,14 +7,6 @@
 #include <stdio.h>
 #include <string.h>
 
-static plmm_status print_all(void *ctx, const char *bytes, size_t len, plmm_error *err)
-{
-    (void)ctx;
-    return fwrite(bytes, 1, len, stdout) == len
-               ? PLMM_OK
-               : plmm_fail(err, PLMM_ERR_IO, "cannot write to standard output");
-}
-
 static plmm_status need(const plmm_cli_args *a, const char *name, char *out, size_t cap,
                         plmm_error *err)
 {
@@ -32,7 +24,7 @@ static plmm_status set_hex(plmm_node_store *s, const char *name, const uint8_t *
 {
     char text[129];
     PLMM_ASSERT(2 * len < sizeof text);
-    node_hex(text, bytes, len);
+    plmm_hex_write(text, bytes, len);
     return plmm_node_set(s, name, text, err);
 }
 
@@ -124,7 +116,7 @@ plmm_status node_init(plmm_cli_args *a, plmm_error *err)
         PLMM_TRY(plmm_config_set(&node_table, plmm_cli_item(a, "set", i), &n.config, err));
     }
     if (plmm_cli_flag(a, "print-config")) {
-        return plmm_config_print(&node_table, &n.config, print_all, NULL, err);
+        return plmm_config_print(&node_table, &n.config, plmm_cli_put, NULL, err);
     }
     if (n.dir == NULL) {
         return plmm_fail(err, PLMM_ERR_CONFIG, "init needs STATE, the directory to make");
@@ -164,7 +156,7 @@ static plmm_status read_device(const char *path, plmm_sign_pk *key, plmm_error *
         rc = plmm_fail(err, PLMM_ERR_FORMAT, "%s is no device's public key but \"%s\"", path, kind);
     }
     rc = rc == PLMM_OK ? plmm_json_need_text(root, path, "key", 64, &hex, err) : rc;
-    rc = rc == PLMM_OK ? node_unhex(key->b, sizeof key->b, hex, path, err) : rc;
+    rc = rc == PLMM_OK ? plmm_hex_read(key->b, sizeof key->b, hex, path, err) : rc;
     plmm_json_free(root);
     return rc;
 }
@@ -173,7 +165,7 @@ static void put_hex(plmm_json_writer *w, const char *key, const uint8_t *bytes, 
 {
     char text[257];
     PLMM_ASSERT(2 * len < sizeof text);
-    node_hex(text, bytes, len);
+    plmm_hex_write(text, bytes, len);
     plmm_json_put_key(w, key);
     plmm_json_put_text(w, text);
 }

@@ -2,7 +2,6 @@
 
 #include "plmm/alloc.h"
 
-#include <stdio.h>
 #include <string.h>
 
 static const char *const methods[] = {"naive", "ffa", "alternate", NULL};
@@ -76,35 +75,6 @@ plmm_status node_path(const char *dir, const char *name, char out[PLMM_PATH_MAX]
     return plmm_path_join(out, PLMM_PATH_MAX, dir, name, err);
 }
 
-void node_hex(char *out, const uint8_t *bytes, size_t len)
-{
-    static const char digits[] = "0123456789abcdef";
-    for (size_t i = 0; i < len; i++) {
-        out[2 * i] = digits[bytes[i] >> 4];
-        out[2 * i + 1] = digits[bytes[i] & 15];
-    }
-    out[2 * len] = '\0';
-}
-
-static int digit(char c)
-{
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-plmm_status node_unhex(uint8_t *out, size_t len, const char *text, const char *what,
-                       plmm_error *err)
-{
-    bool good = strlen(text) == 2 * len;
-    for (size_t i = 0; i < len && good; i++) {
-        int high = digit(text[2 * i]), low = digit(text[2 * i + 1]);
-        good = high >= 0 && low >= 0;
-        out[i] = (uint8_t)(good ? high * 16 + low : 0);
-    }
-    return good ? PLMM_OK
-                : plmm_fail(err, PLMM_ERR_FORMAT, "%s is not %zu lower-case hexadecimal digits",
-                            what, 2 * len);
-}
-
 plmm_status node_key_make(const char *path, plmm_sign_pk *pk, plmm_sign_sk *sk, plmm_error *err)
 {
     plmm_seed seed;
@@ -114,7 +84,7 @@ plmm_status node_key_make(const char *path, plmm_sign_pk *pk, plmm_sign_sk *sk, 
     }
     PLMM_TRY(plmm_seed_system(&seed, err));
     plmm_sign_keypair(pk, sk, &seed);
-    node_hex(text, seed.b, sizeof seed.b);
+    plmm_hex_write(text, seed.b, sizeof seed.b);
     text[64] = '\n';
     plmm_status rc = plmm_file_write(path, text, 65, PLMM_MODE_SECRET, err);
     plmm_wipe(&seed, sizeof seed);
@@ -130,7 +100,7 @@ plmm_status node_key_read(const char *path, plmm_sign_pk *pk, plmm_sign_sk *sk, 
     PLMM_TRY(plmm_file_check_secret(path, err));
     PLMM_TRY(plmm_file_read(path, 256, &data, &len, err));
     data[strcspn((char *)data, "\r\n")] = '\0';
-    plmm_status rc = node_unhex(seed.b, sizeof seed.b, (char *)data, path, err);
+    plmm_status rc = plmm_hex_read(seed.b, sizeof seed.b, (char *)data, path, err);
     if (rc == PLMM_OK) {
         plmm_sign_keypair(pk, sk, &seed);
     }
@@ -168,7 +138,7 @@ static plmm_status get_hex(node *n, const char *name, uint8_t *out, size_t len, 
 {
     char *text = NULL;
     PLMM_TRY(plmm_node_get(n->store, name, &text, err));
-    plmm_status rc = text != NULL ? node_unhex(out, len, text, name, err)
+    plmm_status rc = text != NULL ? plmm_hex_read(out, len, text, name, err)
                                   : plmm_fail(err, PLMM_ERR_FORMAT,
                                               "%s/node.db has no %s; was init "
                                               "interrupted? remove the directory and begin again",
@@ -210,17 +180,11 @@ plmm_status node_spec(const node_config *c, plmm_lora_spec *spec, plmm_error *er
 {
     *spec = (plmm_lora_spec){.rank = c->rank, .alpha = (float)c->alpha};
     for (uint32_t i = 0; i < c->targets_n; i++) {
-        unsigned t = 0;
-        while (t < PLMM_TARGETS && strcmp(plmm_target_name(t), c->targets[i]) != 0) {
-            t++;
+        const char *name = c->targets[i];
+        plmm_status rc = plmm_target_parse(name, strlen(name), &spec->targets, err);
+        if (rc != PLMM_OK) {
+            return plmm_fail_in(err, rc, "adapter.targets");
         }
-        if (t == PLMM_TARGETS) {
-            return plmm_fail(err, PLMM_ERR_CONFIG,
-                             "adapter.targets has %s, must be of q_proj, k_proj, v_proj, o_proj, "
-                             "gate_proj, up_proj, down_proj",
-                             c->targets[i]);
-        }
-        spec->targets |= 1u << t;
     }
     return PLMM_OK;
 }

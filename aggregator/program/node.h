@@ -11,6 +11,7 @@
 #include "plmm/cli.h"
 #include "plmm/config.h"
 #include "plmm/file.h"
+#include "plmm/hex.h"
 #include "plmm/node_store.h"
 #include "plmm/version.h"
 
@@ -55,11 +56,6 @@ PLMM_NODISCARD plmm_status node_key_make(const char *path, plmm_sign_pk *pk, plm
                                          plmm_error *err);
 PLMM_NODISCARD plmm_status node_key_read(const char *path, plmm_sign_pk *pk, plmm_sign_sk *sk,
                                          plmm_error *err);
-
-void node_hex(char *out, const uint8_t *bytes, size_t len); /* 2 len digits and NUL */
-/* PLMM_ERR_FORMAT naming what, unless text is exactly len octets in hexadecimal. */
-PLMM_NODISCARD plmm_status node_unhex(uint8_t *out, size_t len, const char *text, const char *what,
-                                      plmm_error *err);
 
 /* Opens an existing state directory; overrides from --set. PLMM_ERR_NOTFOUND naming `init`. */
 PLMM_NODISCARD plmm_status node_open(node *n, const char *dir, const plmm_cli_args *a,

@@ -53,7 +53,7 @@ static plmm_status json_version(void *ctx, const plmm_node_version *v, plmm_erro
     plmm_json_writer *w = ctx;
     char hex[65];
     (void)err;
-    node_hex(hex, v->manifest.b, sizeof v->manifest.b);
+    plmm_hex_write(hex, v->manifest.b, sizeof v->manifest.b);
     plmm_json_open_object(w);
     put_u64(w, "version", v->version);
     put_u64(w, "round", v->round);
@@ -64,21 +64,13 @@ static plmm_status json_version(void *ctx, const plmm_node_version *v, plmm_erro
     return PLMM_OK;
 }
 
-static plmm_status print_bytes(void *ctx, const char *bytes, size_t len, plmm_error *err)
-{
-    (void)ctx;
-    return fwrite(bytes, 1, len, stdout) == len
-               ? PLMM_OK
-               : plmm_fail(err, PLMM_ERR_IO, "cannot write to standard output");
-}
-
 static plmm_status status_json(node *n, uint32_t rows, plmm_error *err)
 {
     plmm_json_writer w;
     uint64_t enrolled, revoked, version;
     PLMM_TRY(plmm_node_device_count(n->store, &enrolled, &revoked, err));
     PLMM_TRY(plmm_version_current(&n->versions, &version, err));
-    plmm_json_begin(&w, PLMM_JSON_LINES, print_bytes, NULL);
+    plmm_json_begin(&w, PLMM_JSON_LINES, plmm_cli_put, NULL);
     plmm_json_open_object(&w);
     put_text(&w, "expert", n->config.expert);
     put_text(&w, "address", n->config.address);
@@ -119,7 +111,7 @@ static plmm_status print_version(void *ctx, const plmm_node_version *v, plmm_err
     (void)ctx;
     (void)err;
     plmm_clock_iso(v->time_ms, when);
-    node_hex(hex, v->manifest.b, 8);
+    plmm_hex_write(hex, v->manifest.b, 8);
     (void)printf("%7llu %6llu %9u %10llu  %.19s  %s\n", (unsigned long long)v->version,
                  (unsigned long long)v->round, v->survivors, (unsigned long long)v->bytes, when,
                  hex);

@@ -174,14 +174,6 @@ static plmm_status explain(device *d, uint64_t id, plmm_error *err)
     return PLMM_OK;
 }
 
-static plmm_status print_bytes(void *ctx, const char *bytes, size_t len, plmm_error *err)
-{
-    (void)ctx;
-    return fwrite(bytes, 1, len, stdout) == len
-               ? PLMM_OK
-               : plmm_fail(err, PLMM_ERR_IO, "cannot write to standard output");
-}
-
 static plmm_status show_all(device *d, bool json, plmm_error *err)
 {
     plmm_json_writer w;
@@ -190,7 +182,7 @@ static plmm_status show_all(device *d, bool json, plmm_error *err)
         (void)printf("    id  domain       eoe    dss   idd  prompt\n");
         return plmm_store_each(d->store, show_one, &l, err);
     }
-    plmm_json_begin(&w, PLMM_JSON_LINES, print_bytes, NULL);
+    plmm_json_begin(&w, PLMM_JSON_LINES, plmm_cli_put, NULL);
     plmm_status rc = plmm_store_each(d->store, show_one, &l, err);
     plmm_status written = plmm_json_end(&w, err);
     return rc == PLMM_OK ? written : rc;

@@ -2,7 +2,6 @@
 
 #include "plmm/alloc.h"
 
-#include <stdio.h>
 #include <string.h>
 
 static const char *const rules[] = {"scores", "random", "fifo", NULL};
@@ -68,35 +67,6 @@ plmm_status device_path(const device *d, const char *name, char out[PLMM_PATH_MA
     return plmm_path_join(out, PLMM_PATH_MAX, d->dir, name, err);
 }
 
-void device_hex(char *out, const uint8_t *bytes, size_t len)
-{
-    static const char digits[] = "0123456789abcdef";
-    for (size_t i = 0; i < len; i++) {
-        out[2 * i] = digits[bytes[i] >> 4];
-        out[2 * i + 1] = digits[bytes[i] & 15];
-    }
-    out[2 * len] = '\0';
-}
-
-static int digit(char c)
-{
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-plmm_status device_unhex(uint8_t *out, size_t len, const char *text, const char *what,
-                         plmm_error *err)
-{
-    bool good = strlen(text) == 2 * len;
-    for (size_t i = 0; i < len && good; i++) {
-        int high = digit(text[2 * i]), low = digit(text[2 * i + 1]);
-        good = high >= 0 && low >= 0;
-        out[i] = (uint8_t)(good ? high * 16 + low : 0);
-    }
-    return good ? PLMM_OK
-                : plmm_fail(err, PLMM_ERR_FORMAT, "%s is not %zu lower-case hexadecimal digits",
-                            what, 2 * len);
-}
-
 plmm_status device_draw(uint64_t *out, plmm_error *err)
 {
     plmm_seed seed;
@@ -117,7 +87,7 @@ plmm_status device_key_make(const device *d, plmm_sign_pk *pk, plmm_error *err)
     }
     PLMM_TRY(plmm_seed_system(&seed, err));
     plmm_sign_keypair(pk, &sk, &seed);
-    device_hex(text, seed.b, sizeof seed.b);
+    plmm_hex_write(text, seed.b, sizeof seed.b);
     text[64] = '\n';
     plmm_status rc = plmm_file_write(path, text, 65, PLMM_MODE_SECRET, err);
     plmm_wipe(&seed, sizeof seed);
@@ -136,7 +106,7 @@ plmm_status device_key_read(const device *d, plmm_sign_pk *pk, plmm_sign_sk *sk,
     PLMM_TRY(plmm_file_check_secret(path, err));
     PLMM_TRY(plmm_file_read(path, 256, &data, &len, err));
     data[strcspn((char *)data, "\r\n")] = '\0';
-    plmm_status rc = device_unhex(seed.b, sizeof seed.b, (char *)data, path, err);
+    plmm_status rc = plmm_hex_read(seed.b, sizeof seed.b, (char *)data, path, err);
     if (rc == PLMM_OK) {
         plmm_sign_keypair(pk, sk, &seed);
     }
@@ -281,18 +251,4 @@ plmm_status device_examples(device *d, plmm_examples *x, plmm_error *err)
                        d->dir);
     }
     return rc;
-}
-
-plmm_status device_targets(const char *name, uint32_t *bits, plmm_error *err)
-{
-    for (unsigned t = 0; t < PLMM_TARGETS; t++) {
-        if (strcmp(plmm_target_name(t), name) == 0) {
-            *bits |= 1u << t;
-            return PLMM_OK;
-        }
-    }
-    return plmm_fail(err, PLMM_ERR_CONFIG,
-                     "%.20s is no matrix to adapt, must be of q_proj, k_proj, v_proj, o_proj, "
-                     "gate_proj, up_proj, down_proj",
-                     name);
 }

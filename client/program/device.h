@@ -12,6 +12,7 @@
 #include "plmm/config.h"
 #include "plmm/expert.h"
 #include "plmm/file.h"
+#include "plmm/hex.h"
 #include "plmm/peft.h"
 #include "plmm/policy.h"
 #include "plmm/store.h"
@@ -80,15 +81,8 @@ PLMM_NODISCARD plmm_status device_personal(const device *d, plmm_adapter **out, 
 /* All selected dialogues as training examples. */
 PLMM_NODISCARD plmm_status device_examples(device *d, plmm_examples *x, plmm_error *err);
 
-/* Bits from names such as q_proj. PLMM_ERR_CONFIG. */
-PLMM_NODISCARD plmm_status device_targets(const char *name, uint32_t *bits, plmm_error *err);
-
 /* 64 bits from the system, for what only has to differ. */
 PLMM_NODISCARD plmm_status device_draw(uint64_t *out, plmm_error *err);
-
-void device_hex(char *out, const uint8_t *bytes, size_t len);
-PLMM_NODISCARD plmm_status device_unhex(uint8_t *out, size_t len, const char *text,
-                                        const char *what, plmm_error *err);
 
 plmm_status device_init(plmm_cli_args *a, plmm_error *err);
 plmm_status device_enroll(plmm_cli_args *a, plmm_error *err);

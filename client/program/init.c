@@ -7,14 +7,6 @@
 #include <stdio.h>
 #include <string.h>
 
-static plmm_status print_bytes(void *ctx, const char *bytes, size_t len, plmm_error *err)
-{
-    (void)ctx;
-    return fwrite(bytes, 1, len, stdout) == len
-               ? PLMM_OK
-               : plmm_fail(err, PLMM_ERR_IO, "cannot write to standard output");
-}
-
 /* Writes text as dir/name and frees it. */
 static plmm_status write_text(const device *d, const char *name, plmm_text *text, plmm_status rc,
                               plmm_error *err)
@@ -32,7 +24,7 @@ static plmm_status write_public(const device *d, const plmm_sign_pk *pk, plmm_er
     char hex[65];
     plmm_text text = {0};
     plmm_json_writer w;
-    device_hex(hex, pk->b, sizeof pk->b);
+    plmm_hex_write(hex, pk->b, sizeof pk->b);
     plmm_json_begin(&w, PLMM_JSON_PRETTY, plmm_text_sink, &text);
     plmm_json_open_object(&w);
     plmm_json_put_key(&w, "plmm");
@@ -80,7 +72,7 @@ plmm_status device_init(plmm_cli_args *a, plmm_error *err)
         PLMM_TRY(plmm_config_set(&device_table, plmm_cli_item(a, "set", i), &d.config, err));
     }
     if (plmm_cli_flag(a, "print-config")) {
-        return plmm_config_print(&device_table, &d.config, print_bytes, NULL, err);
+        return plmm_config_print(&device_table, &d.config, plmm_cli_put, NULL, err);
     }
     if (d.dir == NULL) {
         return plmm_fail(err, PLMM_ERR_CONFIG, "init needs STATE, the directory to make");
@@ -108,7 +100,7 @@ static plmm_status get_hex(const plmm_json *root, const char *path, const char *
 {
     const char *text = NULL;
     PLMM_TRY(plmm_json_need_text(root, path, key, 2 * len, &text, err));
-    return device_unhex(out, len, text, key, err);
+    return plmm_hex_read(out, len, text, key, err);
 }
 
 static plmm_status get_text(const plmm_json *root, const char *path, const char *key, char *out,
@@ -144,7 +136,8 @@ static plmm_status pin_shape(const device *d, const plmm_json *root, const char 
     PLMM_TRY(plmm_json_need_real(root, path, "alpha", 1e-3, 1e5, &alpha, err));
     PLMM_TRY(plmm_json_need_node(root, path, "targets", PLMM_JSON_ARRAY, &targets, err));
     for (const plmm_json *t = plmm_json_first(targets); t != NULL; t = plmm_json_next(t)) {
-        PLMM_TRY(device_targets(plmm_json_text(t) != NULL ? plmm_json_text(t) : "?", &bits, err));
+        const char *name = plmm_json_text(t) != NULL ? plmm_json_text(t) : "?";
+        PLMM_TRY(plmm_target_parse(name, strlen(name), &bits, err));
     }
     PLMM_TRY(pin(d, expert, "method", method, err));
     (void)snprintf(text, sizeof text, "%u", rank);

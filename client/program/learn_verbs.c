@@ -16,7 +16,11 @@ static plmm_status personal_spec(const device_config *c, plmm_lora_spec *spec, p
 {
     *spec = (plmm_lora_spec){.rank = c->personal_rank, .alpha = (float)c->personal_alpha};
     for (uint32_t i = 0; i < c->personal_targets_n; i++) {
-        PLMM_TRY(device_targets(c->personal_targets[i], &spec->targets, err));
+        const char *name = c->personal_targets[i];
+        plmm_status rc = plmm_target_parse(name, strlen(name), &spec->targets, err);
+        if (rc != PLMM_OK) {
+            return plmm_fail_in(err, rc, "personal.targets");
+        }
     }
     return PLMM_OK;
 }

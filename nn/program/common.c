@@ -1,7 +1,6 @@
 /* Loading and printing for all verbs. */
 #include "program.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include "plmm/peft.h"
@@ -60,12 +59,4 @@ void loaded_free(loaded *l)
     plmm_tokenizer_free(l->tokenizer);
     plmm_model_free(l->model);
     *l = (loaded){0};
-}
-
-plmm_status out_sink(void *ctx, const char *bytes, size_t len, plmm_error *err)
-{
-    (void)ctx;
-    return fwrite(bytes, 1, len, stdout) == len
-               ? PLMM_OK
-               : plmm_fail(err, PLMM_ERR_IO, "cannot write to standard output");
 }

@@ -216,7 +216,7 @@ static void put_group(plmm_json_writer *w, const group *g, bool generated)
 static plmm_status print_json(const job *j, plmm_error *err)
 {
     plmm_json_writer w;
-    plmm_json_begin(&w, PLMM_JSON_LINES, out_sink, NULL);
+    plmm_json_begin(&w, PLMM_JSON_LINES, plmm_cli_put, NULL);
     plmm_json_open_object(&w);
     plmm_json_put_key(&w, "all");
     put_group(&w, &j->total, j->generate);

@@ -82,7 +82,7 @@ static plmm_status print_json(const loaded *l, const plmm_ids *prompt, const plm
     size_t len;
     PLMM_TRY(plmm_tokenizer_decode(l->tokenizer, made->v, made->n, PLMM_DECODE_SKIP_SPECIALS, &text,
                                    &len, err));
-    plmm_json_begin(&w, PLMM_JSON_LINES, out_sink, NULL);
+    plmm_json_begin(&w, PLMM_JSON_LINES, plmm_cli_put, NULL);
     plmm_json_open_object(&w);
     plmm_json_put_key(&w, "text");
     plmm_json_put_bytes(&w, text, len);

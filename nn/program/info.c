@@ -53,7 +53,7 @@ static plmm_status print_json(const loaded *l, plmm_error *err)
 {
     const plmm_model_config *c = plmm_model_cfg(l->model);
     plmm_json_writer w;
-    plmm_json_begin(&w, PLMM_JSON_LINES, out_sink, NULL);
+    plmm_json_begin(&w, PLMM_JSON_LINES, plmm_cli_put, NULL);
     plmm_json_open_object(&w);
     plmm_json_put_key(&w, "parameters");
     plmm_json_put_u64(&w, plmm_model_count(l->model));

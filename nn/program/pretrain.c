@@ -243,7 +243,7 @@ static void put_u64(plmm_json_writer *w, const char *key, uint64_t v)
 static plmm_status report_json(const job *j, double held, plmm_error *err)
 {
     plmm_json_writer w;
-    plmm_json_begin(&w, PLMM_JSON_LINES, out_sink, NULL);
+    plmm_json_begin(&w, PLMM_JSON_LINES, plmm_cli_put, NULL);
     plmm_json_open_object(&w);
     put_u64(&w, "parameters", plmm_model_count(j->model));
     put_u64(&w, "vocab", plmm_tokenizer_vocab(j->tokenizer));

@@ -89,7 +89,4 @@ void loaded_free(loaded *l);
 /* "f32", "f16" or "bf16". */
 plmm_status dtype_of(const char *text, plmm_dtype *out, plmm_error *err) PLMM_NODISCARD;
 
-/* A plmm_json_sink to standard output. */
-plmm_status out_sink(void *ctx, const char *bytes, size_t len, plmm_error *err);
-
 #endif

@@ -44,7 +44,7 @@ static plmm_status read_text(plmm_cli_args *a, char **text, size_t *len, plmm_er
 static plmm_status print_json(const plmm_tokenizer *t, const plmm_ids *ids, plmm_error *err)
 {
     plmm_json_writer w;
-    plmm_json_begin(&w, PLMM_JSON_LINES, out_sink, NULL);
+    plmm_json_begin(&w, PLMM_JSON_LINES, plmm_cli_put, NULL);
     plmm_json_open_object(&w);
     plmm_json_put_key(&w, "ids");
     plmm_json_open_array(&w);

@@ -29,7 +29,6 @@ typedef struct job {
 /* "q,k,v", "all" or "attention". */
 static plmm_status targets_of(const char *text, uint32_t *targets, plmm_error *err)
 {
-    static const char *const names[] = {"q", "k", "v", "o", "gate", "up", "down"};
     if (strcmp(text, "all") == 0 || strcmp(text, "attention") == 0) {
         *targets = text[1] == 'l' ? PLMM_LORA_ALL : PLMM_LORA_ATTENTION;
         return PLMM_OK;
@@ -37,17 +36,10 @@ static plmm_status targets_of(const char *text, uint32_t *targets, plmm_error *e
     *targets = 0;
     for (const char *p = text; *p != '\0';) {
         size_t n = strcspn(p, ",");
-        unsigned i = 0;
-        while (i < PLMM_TARGETS && (strlen(names[i]) != n || strncmp(names[i], p, n) != 0)) {
-            i++;
+        plmm_status rc = plmm_target_parse(p, n, targets, err);
+        if (rc != PLMM_OK) {
+            return plmm_fail_in(err, rc, "--targets takes all, attention or a list");
         }
-        if (i == PLMM_TARGETS) {
-            return plmm_fail(err, PLMM_ERR_CONFIG,
-                             "--targets: \"%.*s\" is none of q, k, v, o, gate, up, down, all, "
-                             "attention",
-                             (int)n, p);
-        }
-        *targets |= 1u << i;
         p += n;
         p += *p == ',';
     }
@@ -198,7 +190,7 @@ static plmm_status report(const job *j, plmm_error *err)
 {
     if (plmm_cli_flag(j->a, "json")) {
         plmm_json_writer w;
-        plmm_json_begin(&w, PLMM_JSON_LINES, out_sink, NULL);
+        plmm_json_begin(&w, PLMM_JSON_LINES, plmm_cli_put, NULL);
         plmm_json_open_object(&w);
         plmm_json_put_key(&w, "parameters");
         plmm_json_put_u64(&w, plmm_adapter_count(j->adapter));

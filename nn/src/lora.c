@@ -27,6 +27,23 @@ const char *plmm_target_name(unsigned index)
     return names[index];
 }
 
+plmm_status plmm_target_parse(const char *name, size_t len, uint32_t *bits, plmm_error *err)
+{
+    static const char suffix[] = "_proj";
+    for (unsigned t = 0; t < PLMM_TARGETS; t++) {
+        const char *full = plmm_target_name(t);
+        size_t n = strlen(full);
+        if ((len == n || len == n - strlen(suffix)) && strncmp(full, name, len) == 0) {
+            *bits |= 1u << t;
+            return PLMM_OK;
+        }
+    }
+    return plmm_fail(err, PLMM_ERR_CONFIG,
+                     "\"%.*s\" is no matrix to adapt, must be of q_proj, k_proj, v_proj, o_proj, "
+                     "gate_proj, up_proj, down_proj (or short: q, k, ...)",
+                     len < 20 ? (int)len : 20, name);
+}
+
 void plmm_target_shape(const plmm_model_config *c, unsigned index, size_t *out, size_t *in)
 {
     size_t q = plmm__q_dim(c), kv = plmm__kv_dim(c), d = c->dim, h = c->hidden;

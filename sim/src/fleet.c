@@ -260,19 +260,13 @@ static plmm_status open_workers(fleet *f, plmm_error *err)
 
 static plmm_status lora_spec(const plmm_sim_config *c, plmm_lora_spec *spec, plmm_error *err)
 {
-    static const char *const names[PLMM_TARGETS] = {"q", "k", "v", "o", "gate", "up", "down"};
     *spec = (plmm_lora_spec){0, c->lora.rank, (float)c->lora.alpha, (float)c->lora.dropout};
     for (uint32_t i = 0; i < c->lora.targets_n; i++) {
-        uint32_t bit = 0;
-        for (uint32_t k = 0; k < PLMM_TARGETS; k++) {
-            bit = strcmp(c->lora.targets[i], names[k]) == 0 ? 1u << k : bit;
+        const char *name = c->lora.targets[i];
+        plmm_status rc = plmm_target_parse(name, strlen(name), &spec->targets, err);
+        if (rc != PLMM_OK) {
+            return plmm_fail_in(err, rc, "lora.targets");
         }
-        if (bit == 0) {
-            return plmm_fail(err, PLMM_ERR_CONFIG,
-                             "lora.targets names %s, expected q, k, v, o, gate, up or down",
-                             c->lora.targets[i]);
-        }
-        spec->targets |= bit;
     }
     return PLMM_OK;
 }

@@ -1,6 +1,7 @@
-/* base/core: statuses, allocation, bytes, the seeded generator. */
+/* base/core: statuses, allocation, bytes, digits, the seeded generator. */
 #include "plmm/alloc.h"
 #include "plmm/bytes.h"
+#include "plmm/hex.h"
 #include "plmm/rng.h"
 #include "plmm/status.h"
 #include "test.h"
@@ -44,6 +45,26 @@ static void test_bytes(void)
     CHECK(b[3] == 1 && b[0] == 0, "be32");
 }
 
+static void test_hex(void)
+{
+    const uint8_t bytes[] = {0x00, 0x09, 0xaf, 0xff};
+    uint8_t back[4];
+    char text[9];
+    plmm_error err;
+    plmm_hex_write(text, bytes, sizeof bytes);
+    CHECK(strcmp(text, "0009afff") == 0, "digits are %s", text);
+    CHECK(plmm_hex_read(back, 4, text, "it", &err) == PLMM_OK && memcmp(back, bytes, 4) == 0,
+          "digits come back");
+    static const char *const bad[] = {"",         "0009aff",  "0009afff0",
+                                      "0009afFf", "0009af f", "0009afg0"};
+    for (size_t i = 0; i < COUNT(bad); i++) {
+        CHECK(plmm_hex_read(back, 4, bad[i], "the key", &err) == PLMM_ERR_FORMAT, "took %s",
+              bad[i]);
+        CHECK(strcmp(err.msg, "the key is not 8 lower-case hexadecimal digits") == 0, "%s",
+              err.msg);
+    }
+}
+
 static void test_rng(void)
 {
     plmm_rng a, b, c;
@@ -81,6 +102,7 @@ int main(void)
     test_status();
     test_alloc();
     test_bytes();
+    test_hex();
     test_rng();
     return plmm_test_end();
 }

@@ -122,6 +122,26 @@ static void test_adapter(void)
     plmm_adapter_free(b);
 }
 
+static void test_target_names(void)
+{
+    plmm_error err;
+    uint32_t bits = 0;
+    for (unsigned t = 0; t < PLMM_TARGETS; t++) {
+        const char *name = plmm_target_name(t);
+        uint32_t full = 0, brief = 0;
+        CHECK(plmm_target_parse(name, strlen(name), &full, &err) == PLMM_OK && full == 1u << t,
+              "%s is %u", name, full);
+        CHECK(plmm_target_parse(name, strlen(name) - 5, &brief, &err) == PLMM_OK && brief == full,
+              "%s in short is %u", name, brief);
+    }
+    static const char *const bad[] = {"", "q_", "qq", "gat", "q_projx", "proj"};
+    for (size_t i = 0; i < COUNT(bad); i++) {
+        CHECK(plmm_target_parse(bad[i], strlen(bad[i]), &bits, &err) == PLMM_ERR_CONFIG &&
+                  bits == 0 && strstr(err.msg, "must be of q_proj") != NULL,
+              "took '%s'", bad[i]);
+    }
+}
+
 static void test_spec_refusals(void)
 {
     static const plmm_lora_spec rows[] = {{0, 4, 1, 0},    {128, 4, 1, 0},    {1, 0, 1, 0},
@@ -163,6 +183,7 @@ int main(void)
     test_seal();
     test_config_refusals();
     test_adapter();
+    test_target_names();
     test_spec_refusals();
     test_out_of_memory();
     return plmm_test_end();

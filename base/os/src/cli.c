@@ -308,6 +308,14 @@ static int run_verb(const plmm_cli_program *p, const plmm_cli_verb *v, int argc,
     return finish(p, args.exit_code);
 }
 
+plmm_status plmm_cli_put(void *ctx, const char *bytes, size_t len, plmm_error *err)
+{
+    (void)ctx;
+    return fwrite(bytes, 1, len, stdout) == len
+               ? PLMM_OK
+               : plmm_fail(err, PLMM_ERR_IO, "cannot write to standard output");
+}
+
 int plmm_cli_main(const plmm_cli_program *p, int argc, char **argv)
 {
     bool help = argc > 1 && strcmp(argv[1], "help") == 0;

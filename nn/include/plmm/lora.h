@@ -58,6 +58,11 @@ enum { PLMM_STACK_MAX = 8 };
 /* "q_proj" .. "down_proj" for the index 0..6 of a target bit. */
 const char *plmm_target_name(unsigned index);
 
+/* Sets in *bits the bit of the matrix called name[0..len): "q_proj" or "q", and so on.
+ * PLMM_ERR_CONFIG listing the names, for any other; *bits is then unchanged. */
+plmm_status plmm_target_parse(const char *name, size_t len, uint32_t *bits,
+                              plmm_error *err) PLMM_NODISCARD;
+
 /* All zero. PLMM_ERR_CONFIG names the field of spec that is out of range; PLMM_ERR_NOMEM. */
 plmm_status plmm_adapter_new(const plmm_model_config *cfg, const plmm_lora_spec *spec,
                              plmm_adapter **out, plmm_error *err) PLMM_NODISCARD;

@@ -98,6 +98,10 @@ const char *plmm_cli_item(const plmm_cli_args *a, const char *name, size_t i);
 PLMM_NODISCARD plmm_status plmm_cli_parse(const plmm_cli_verb *verb, int argc, char **argv,
                                           plmm_cli_args *a, plmm_error *err);
 
+/* Writes to standard output: a plmm_json_sink for what verbs print. ctx is not used.
+ * PLMM_ERR_IO. */
+PLMM_NODISCARD plmm_status plmm_cli_put(void *ctx, const char *bytes, size_t len, plmm_error *err);
+
 /* The whole of main: --help, --version, `help VERB`, parsing, running; an error goes to standard
  * error as "name: message". Result: 0, 2 for the user's mistakes (usage, files, configuration), 1
  * for other failures, or the verb's exit_code. */
