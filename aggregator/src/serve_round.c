@@ -110,7 +110,6 @@ static plmm_status install_machine(plmm__serve *s, const plmm_agg_config *config
     for (size_t i = 0; i < s->peers.cap; i++) {
         s->peers.v[i].waiting[s->cur] = 0;
     }
-    s->bytes_up = s->bytes_down = 0;
     s->phase = PLMM_AGG_NEW;
     s->phase_since = plmm_clock_ms();
     memset(s->step_ms, 0, sizeof s->step_ms);
@@ -232,6 +231,7 @@ static void end_round(plmm__serve *s, plmm_node_state state, plmm_abort reason, 
         plmm__serve_fail(s, rc, &err);
     }
     s->running = false;
+    s->bytes_up = s->bytes_down = 0; /* downloads of the version count for the round that follows */
 }
 
 static void aborted(plmm__serve *s, const plmm_agg_action *a)
@@ -395,11 +395,11 @@ static void published(plmm__serve *s, plmm_error *err)
         plmm__serve_fail(s, rc, err);
         return;
     }
-    end_round(s, PLMM_NODE_PUBLISHED, PLMM_ABORT_NONE, m->version, "");
     plmm_log(PLMM_LOG_INFO, "round.done",
              "round=%llu version=%llu survivors=%u bytes_up=%llu bytes_down=%llu",
              (unsigned long long)m->round, (unsigned long long)m->version, m->survivors,
              (unsigned long long)s->bytes_up, (unsigned long long)s->bytes_down);
+    end_round(s, PLMM_NODE_PUBLISHED, PLMM_ABORT_NONE, m->version, "");
     s->failures = 0;
     s->result->rounds++;
     s->next_round_ms = plmm_clock_ms() + s->c->pause_ms;
