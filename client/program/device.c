@@ -228,27 +228,54 @@ plmm_status device_personal(const device *d, plmm_adapter **out, plmm_error *err
 
 typedef struct collector {
     device *d;
+    const char *expert; /* NULL: for the personal adapter */
     plmm_examples *x;
     plmm_sample sample;
 } collector;
 
+/* Is the dialogue of the expert's domain? By what it says of itself, else by the lexicon that
+ * dominates it; without a lexicon of the expert's name there is nothing to tell it by. */
+static plmm_status of_domain(const device *d, const char *expert, const plmm_store_dialogue *s,
+                             bool *yes, plmm_error *err)
+{
+    if (s->domain[0] != '\0') {
+        *yes = strcmp(s->domain, expert) == 0;
+        return PLMM_OK;
+    }
+    int32_t own = plmm_lexicons_find(d->lexicons, expert);
+    plmm_verdict v;
+    bool still;
+    PLMM_TRY(plmm_store_verdict(d->store, d->lexicons, s->id, &v, &still, err));
+    *yes = own == PLMM_DOMAIN_NONE || v.domain == own;
+    return PLMM_OK;
+}
+
 static plmm_status collect(void *ctx, const plmm_store_dialogue *s, plmm_error *err)
 {
     collector *c = ctx;
-    return plmm_examples_add(c->x, &c->d->chat, s->prompt, s->response, c->d->config.seq_max,
-                             &c->sample, err);
+    bool yes = true;
+    if (c->expert != NULL) {
+        PLMM_TRY(of_domain(c->d, c->expert, s, &yes, err));
+    }
+    return yes ? plmm_examples_add(c->x, &c->d->chat, s->prompt, s->response, c->d->config.seq_max,
+                                   &c->sample, err)
+               : PLMM_OK;
 }
 
-plmm_status device_examples(device *d, plmm_examples *x, plmm_error *err)
+plmm_status device_examples(device *d, const char *expert, plmm_examples *x, plmm_error *err)
 {
-    collector c = {.d = d, .x = x};
+    collector c = {.d = d, .expert = expert, .x = x};
     plmm_examples_clear(x);
+    if (d->lexicons == NULL) {
+        PLMM_TRY(device_lexicons(d, err));
+    }
     plmm_status rc = plmm_store_each(d->store, collect, &c, err);
     plmm_sample_free(&c.sample);
     if (rc == PLMM_OK && x->n == 0) {
-        rc = plmm_fail(err, PLMM_ERR_STATE,
-                       "the buffer of %s is empty; plmm-client ingest %s FILE fills it", d->dir,
-                       d->dir);
+        rc = plmm_fail(
+            err, PLMM_ERR_STATE,
+            "the buffer of %s holds no dialogue%s%s; plmm-client ingest %s FILE fills it", d->dir,
+            expert != NULL ? " of the domain " : "", expert != NULL ? expert : "", d->dir);
     }
     return rc;
 }

@@ -78,8 +78,13 @@ PLMM_NODISCARD plmm_status device_expert_folder(const device *d, const plmm_stor
 /* The personal adapter, or NULL if there is none yet. */
 PLMM_NODISCARD plmm_status device_personal(const device *d, plmm_adapter **out, plmm_error *err);
 
-/* All selected dialogues as training examples. */
-PLMM_NODISCARD plmm_status device_examples(device *d, plmm_examples *x, plmm_error *err);
+/* Selected dialogues as training examples: all of them (expert NULL: for the personal adapter, which
+ * never leaves), or those that an expert may learn from: what says the expert's name as its domain;
+ * what says none, if the lexicon of that name dominates it or there is no such lexicon. A dialogue
+ * that says another domain, "personal" for one, never teaches the expert. PLMM_ERR_STATE if there
+ * is none. */
+PLMM_NODISCARD plmm_status device_examples(device *d, const char *expert, plmm_examples *x,
+                                           plmm_error *err);
 
 /* 64 bits from the system, for what only has to differ. */
 PLMM_NODISCARD plmm_status device_draw(uint64_t *out, plmm_error *err);

@@ -71,6 +71,7 @@ static plmm_status save_personal(const device *d, const plmm_adapter *a, plmm_er
 
 typedef struct session {
     device *d;
+    const char *name; /* of the expert, in a round */
     plmm_adapter *expert, *personal;
     plmm_examples examples;
     plmm_trainer *trainer;
@@ -107,7 +108,7 @@ static plmm_status train_personal(session *s, const char *expert, plmm_error *er
     plmm_trainer_params p = plmm_trainer_params_default();
     plmm_trainer_stats stats;
     PLMM_TRY(device_model(d, err));
-    PLMM_TRY(device_examples(d, &s->examples, err));
+    PLMM_TRY(device_examples(d, NULL, &s->examples, err));
     PLMM_TRY(installed_expert(d, expert, &s->expert, err));
     PLMM_TRY(personal_or_new(d, &s->personal, err));
     PLMM_TRY(make_trainer(s, s->personal, s->expert, d->config.batch_tokens, err));
@@ -153,7 +154,7 @@ static plmm_status round_train(void *ctx, const plmm_round_params *p, float *del
     session *s = ctx;
     plmm_trainer_params t = plmm_trainer_params_default();
     plmm_trainer_stats stats;
-    PLMM_TRY(device_examples(s->d, &s->examples, err));
+    PLMM_TRY(device_examples(s->d, s->name, &s->examples, err));
     plmm_trainer_free(s->trainer);
     s->trainer = NULL;
     PLMM_TRY(make_trainer(s, s->expert, s->personal, p->batch_tokens, err));
@@ -305,7 +306,10 @@ static plmm_status join(session *s, const plmm_cli_args *a, plmm_join_result *re
     PLMM_TRY(set_address(d, &x, plmm_cli_text(a, "address"), err));
     PLMM_TRY(device_expert_folder(d, &x, &folder, err));
     fill_policy(&c.policy, &d->config, &x.anchor);
-    c.expert = x.anchor.expert;
+    c.expert = s->name = x.anchor.expert;
+    if (!plmm_cli_flag(a, "update")) { /* rather now than in the middle of a round */
+        PLMM_TRY(device_examples(d, s->name, &s->examples, err));
+    }
     PLMM_TRY(device_key_read(d, &pk, &c.key, err));
     plmm_status rc = plmm_cli_flag(a, "update") ? plmm_join_update(&c, result, err)
                                                 : plmm_join_run(&c, result, err);

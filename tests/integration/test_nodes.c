@@ -201,8 +201,8 @@ static void bad_input_before_rounds(void)
     RUN(2, "only loopback addresses", CLIENT, "join", at("d1"), "--address", "tcp://10.1.2.3:7000");
     RUN(2, "follows no expert", CLIENT, "join", at("stranger"));
     RUN(2, "cannot open", CLIENT, "ingest", at("d1"), at("none.jsonl"));
-    RUN(2, "bad.jsonl:2", CLIENT, "ingest", at("d1"), at("bad.jsonl"));
-    RUN(2, "is empty", CLIENT, "train", at("stranger"));
+    RUN(2, "holds no dialogue; plmm-client ingest", CLIENT, "train", at("stranger"));
+    RUN(2, "bad.jsonl:2", CLIENT, "ingest", at("stranger"), at("bad.jsonl"));
     RUN(2, "has no option --rouns, did you mean --rounds", CLIENT, "join", at("d1"), "--rouns",
         "1");
 }
@@ -248,6 +248,11 @@ static void set_up_device(const char *node, unsigned id, const char *name)
                    "{\"prompt\": \"%s\", \"response\": \"%s Number %u.\"}\n"
                    "{\"prompt\": \"%s\", \"response\": \"%s Number %u.\"}\n",
                    sentences[0], sentences[1], id, sentences[2], sentences[3], id);
+    write_text(at("in.jsonl"),
+               "{\"prompt\": \"Who am I?\", \"response\": \"Someone.\", \"domain\": "
+               "\"personal\"}\n");
+    RUN(0, "1 dialogues read: 1 kept", CLIENT, "ingest", device, at("in.jsonl"));
+    RUN(2, "no dialogue of the domain art", CLIENT, "join", device);
     write_text(at("in.jsonl"), text);
     RUN(0, "2 dialogues read: 2 kept", CLIENT, "ingest", device, at("in.jsonl"));
 }
@@ -337,6 +342,25 @@ static void kill_and_restart(pid_t *serve, pid_t *device, const char *port)
     CHECK(log_has("serve", "ev=round.resume"), "the round was not resumed");
 }
 
+/* Of its three dialogues a device teaches the expert two: the weights say how many went in. */
+static void check_weights(void)
+{
+    uint8_t *log = NULL;
+    size_t len = 0;
+    unsigned merges = 0;
+    PLMM_ASSERT(plmm_file_read(at("log-serve"), 1 << 24, &log, &len, NULL) == PLMM_OK);
+    for (const char *s = strstr((char *)log, "ev=merge.done"); s != NULL;
+         s = strstr(s + 1, "ev=merge.done")) {
+        const char *d = strstr(s, "devices="), *w = strstr(s, "weight=");
+        PLMM_ASSERT(d != NULL && w != NULL);
+        unsigned long devices = strtoul(d + 8, NULL, 10), weight = strtoul(w + 7, NULL, 10);
+        CHECK(weight == 2 * devices, "%lu devices, weight %lu", devices, weight);
+        merges++;
+    }
+    CHECK(merges == 2, "%u merges", merges);
+    plmm_free(log);
+}
+
 static void rounds(void)
 {
     char port[16];
@@ -357,6 +381,7 @@ static void rounds(void)
         CHECK(end(device[id]) == 0, "device %u", id);
         same_adapter(id);
     }
+    check_weights();
 }
 
 int main(void)
