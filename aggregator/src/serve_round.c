@@ -373,10 +373,9 @@ static void unmasked(plmm__serve *s, plmm_error *err)
     plmm__request_retry(s);
 }
 
-static void published(plmm__serve *s, plmm_error *err)
+/* Puts a version into the store's index. */
+static plmm_status note_version(plmm__serve *s, const plmm_manifest *m, plmm_error *err)
 {
-    const plmm_manifest *m = &s->worker.manifest;
-    plmm_agg_event ev = {.type = PLMM_AGG_EV_PUBLISHED, .now_ms = plmm_clock_ms()};
     plmm_node_version v = {.version = m->version,
                            .round = m->round,
                            .survivors = m->survivors,
@@ -384,13 +383,20 @@ static void published(plmm__serve *s, plmm_error *err)
     for (uint32_t i = 0; i < m->files_n; i++) {
         v.bytes += m->files[i].size;
     }
+    plmm_manifest_hash(&v.manifest, m);
+    return plmm_node_version_put(s->c->store, &v, err);
+}
+
+static void published(plmm__serve *s, plmm_error *err)
+{
+    const plmm_manifest *m = &s->worker.manifest;
+    plmm_agg_event ev = {.type = PLMM_AGG_EV_PUBLISHED, .now_ms = plmm_clock_ms()};
     plmm_manifest_hash(&ev.model, m);
-    v.manifest = ev.model;
     plmm_status rc = plmm__round_step(s, s->cur, &ev, err);
     while (s->dirty && s->fatal == PLMM_OK) {
         commit(s);
     }
-    rc = rc == PLMM_OK ? plmm_node_version_put(s->c->store, &v, err) : rc;
+    rc = rc == PLMM_OK ? note_version(s, m, err) : rc;
     if (rc != PLMM_OK) {
         plmm__serve_fail(s, rc, err);
         return;
@@ -473,6 +479,7 @@ static plmm_status end_if_over(plmm__serve *s, plmm_error *err)
     }
     if (st.phase == PLMM_AGG_DONE) {
         PLMM_TRY(s->c->hooks.find(s->c->hooks.ctx, NULL, &newest, err));
+        PLMM_TRY(note_version(s, &newest, err));
         plmm_agg_round_survivors(s->machines[s->cur].m, s->survivors, &s->survivors_n);
         end_round(s, PLMM_NODE_PUBLISHED, PLMM_ABORT_NONE, newest.version, "");
         s->result->rounds++;
