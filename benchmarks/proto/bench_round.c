@@ -247,6 +247,19 @@ static void setup(bench *b)
     must(plmm_agg_round_new(&b->agg, &b->cfg, &err), &err);
 }
 
+static void tear_down(bench *b)
+{
+    for (uint32_t i = 0; i < b->n; i++) {
+        plmm_client_round_free(b->d[i].m);
+        plmm_free(b->d[i].payload);
+    }
+    plmm_agg_round_free(b->agg);
+    void *blocks[] = {b->d, b->sum, b->lanes, b->delta, b->upload, b->frame};
+    for (size_t i = 0; i < sizeof blocks / sizeof blocks[0]; i++) {
+        plmm_free(blocks[i]);
+    }
+}
+
 int main(int argc, char **argv)
 {
     bench b = {.n = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 10) : 48,
@@ -270,5 +283,6 @@ int main(int argc, char **argv)
         "\"up_bytes\":%" PRIu64 ",\"down_bytes\":%" PRIu64 "}\n",
         b.n, b.length, s.k, s.t, b.drops, b.survivors, 1e3 * b.device_s / b.n, b.agg_s, b.unmask_s,
         b.up / b.n, b.down / b.n);
+    tear_down(&b);
     return b.finished ? 0 : 1;
 }
