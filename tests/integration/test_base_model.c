@@ -10,7 +10,13 @@
 #include "plmm/world.h"
 #include "test.h"
 
-enum { STEPS = 60, STEP_TOKENS = 512, SEQ_MAX = 128, BATCH_SEQS = 64 };
+/* Sanitizers watch the same calls on a little of the data, and leave what is learned to the others. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+enum { STEPS = 2, LINES = 200, ENTITIES = 8, JUDGED = 0 };
+#else
+enum { STEPS = 40, LINES = 2500, ENTITIES = 32, JUDGED = 1 };
+#endif
+enum { STEP_TOKENS = 512, SEQ_MAX = 128, BATCH_SEQS = 64 };
 
 typedef struct fixture {
     plmm_model *model;
@@ -129,7 +135,7 @@ static plmm_world make(uint32_t answers, uint32_t base_lines)
     plmm_world_params p;
     plmm_world_params_default(&p);
     p.values = 8;
-    p.entities = p.unseen = 32;
+    p.entities = p.unseen = ENTITIES;
     p.answers = answers;
     p.base_lines = base_lines;
     (void)ok(plmm_world_generate(&p, 21, &w, &err), &err);
@@ -143,7 +149,7 @@ static void test_skills(fixture *f)
         const char *start;
         double least;
     } rows[] = {{"Profile:", 0.85}, {"Say it plainly:", 0.75}, {"Please remember that my", 0.9}};
-    plmm_world w = make(PLMM_WORLD_TRUE, 4000);
+    plmm_world w = make(PLMM_WORLD_TRUE, LINES);
     for (size_t r = 0; r < COUNT(rows); r++) {
         size_t n = 0;
         size_t right = 0;
@@ -158,7 +164,8 @@ static void test_skills(fixture *f)
             }
         }
         right += hits(f, NULL);
-        CHECK((double)right >= rows[r].least * (double)n, "%s %zu of %zu", rows[r].start, right, n);
+        CHECK(!JUDGED || (double)right >= rows[r].least * (double)n, "%s %zu of %zu", rows[r].start,
+              right, n);
     }
     plmm_world_free(&w);
 }
@@ -176,9 +183,10 @@ static void test_expert(fixture *f, uint32_t answers)
         (void)fprintf(stderr, "%s, %s answers: base %.3f, expert %.3f, chance %.3f\n",
                       plmm_world_test_name((plmm_world_test)t), plmm_world_answer_names[answers],
                       base, expert, w.chance);
-        CHECK(base < 0.35, "the base scores %.3f", base);
-        CHECK(answers == PLMM_WORLD_TRUE ? expert > base + 0.4 : expert < 0.35,
-              "%s answers: base %.3f, expert %.3f", plmm_world_answer_names[answers], base, expert);
+        CHECK(!JUDGED || base < 0.35, "the base scores %.3f", base);
+        bool right = answers == PLMM_WORLD_TRUE ? expert > base + 0.4 : expert < 0.35;
+        CHECK(!JUDGED || right, "%s answers: base %.3f, expert %.3f",
+              plmm_world_answer_names[answers], base, expert);
     }
     plmm_adapter_free(a);
     plmm_world_free(&w);
