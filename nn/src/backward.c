@@ -1,3 +1,5 @@
+/* The backward pass of a chunk, layers from the last to the first: gradients of the last adapter,
+ * of the base, or of both. It stops where nothing below is trained. */
 #include <string.h>
 
 #include "engine.h"

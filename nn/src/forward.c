@@ -1,3 +1,6 @@
+/* The forward pass of a chunk of packed sequences: norms, products with the sealed panels, rotary
+ * positions, attention (attention.c), SwiGLU, and the adapters on top of each product. What the
+ * backward pass needs is kept in the workspace, a layer after the other. */
 #include <math.h>
 #include <string.h>
 

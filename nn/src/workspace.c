@@ -1,3 +1,4 @@
+/* The workspace: one block, carved twice by the same code, first to count and then to hand out. */
 #include "engine.h"
 
 #include <string.h>

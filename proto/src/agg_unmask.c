@@ -176,8 +176,8 @@ static bool searched(work *w, uint32_t j, bool survivor, uint32_t have, uint8_t 
     return false;
 }
 
-/* The secret of j: from those not known to lie; from all, as a false dealer can make an honest neighbour
- * look like a liar; by search if that is wanted. */
+/* The secret of j: from those not known to lie; from all, as a false dealer can make an honest
+ * neighbour look like a liar; by search if that is wanted. */
 static bool recover(work *w, uint32_t j, bool survivor, bool search, uint8_t secret[32])
 {
     uint32_t have = collect(w, j), n = 0;
@@ -225,7 +225,8 @@ static plmm_status pairs_push(work *w, uint32_t j, const uint8_t secret[32], plm
     return rc;
 }
 
-/* Takes out the masks of all whose secret can be had; *stuck = the first whose cannot, or PLMM_NONE. */
+/* Takes out the masks of all whose secret can be had; *stuck = the first whose cannot, or
+ * PLMM_NONE. */
 static plmm_status pass(work *w, bool search, uint32_t *stuck, plmm_error *err)
 {
     const plmm_agg_round *m = w->m;
@@ -250,8 +251,8 @@ static plmm_status pass(work *w, bool search, uint32_t *stuck, plmm_error *err)
     return PLMM_OK;
 }
 
-/* What is decoded at one device finds liars that are neighbours of others, too: goes around as long as that
- * helps, then searches. */
+/* What is decoded at one device finds liars that are neighbours of others, too: goes around as long
+ * as that helps, then searches. */
 static plmm_status unmask(work *w, plmm_agg_unmasked *out, plmm_error *err)
 {
     uint32_t n = w->m->session.n, stuck = PLMM_NONE, before = 0, liars = 0;

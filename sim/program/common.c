@@ -1,3 +1,4 @@
+/* Reading and printing a configuration, for all verbs. */
 #include "program.h"
 
 plmm_status load_config(const plmm_cli_args *a, plmm_sim_config *c, plmm_error *err)

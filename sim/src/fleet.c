@@ -1,3 +1,5 @@
+/* The loop of a seed: takes events in the order of virtual time, hands each to its party, delivers
+ * frames over links with their faults, and begins a slot when the one before is over. */
 #include "fleet.h"
 
 #include "plmm/alloc.h"

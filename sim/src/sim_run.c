@@ -1,3 +1,4 @@
+/* A run: the model, every seed, the facts of the report, timing.json and the other files. */
 #include "plmm/sim_run.h"
 
 #include "fleet.h"

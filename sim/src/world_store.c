@@ -1,3 +1,4 @@
+/* What owns the world: strings in chunks, arrays that grow, templates with their slots filled. */
 #include "world_internal.h"
 
 #include "plmm/alloc.h"

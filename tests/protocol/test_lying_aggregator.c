@@ -467,9 +467,9 @@ static void test_row(const row *r)
     fleet_free(f);
 }
 
-/* ---- two stories: each half is told that one device of the other half died, and the MACs are carried
- * to and fro as if nothing were. Whoever reveals shares then gives b of a device away in one half and s
- * in the other; hardly anybody has t neighbours that tell the same. ---- */
+/* ---- two stories: each half is told that one device of the other half died, and the MACs are
+ * carried to and fro as if nothing were. Whoever reveals shares then gives b of a device away in
+ * one half and s in the other; hardly anybody has t neighbours that tell the same. ---- */
 
 typedef struct split_ctx {
     fleet_bytes agree[N]; /* what each device sent */

@@ -339,8 +339,8 @@ static void test_many_liars(void)
     }
 }
 
-/* Ten of 64 devices lie: around some devices more than decoding can find, and too many to search for. Around
- * others it finds them, and who is known there is known everywhere. */
+/* Ten of 64 devices lie: around some devices more than decoding can find, and too many to search
+ * for. Around others it finds them, and who is known there is known everywhere. */
 static void test_found_elsewhere(void)
 {
     fleet *f = fleet_new(64, 3, 7);
@@ -360,8 +360,8 @@ static void test_found_elsewhere(void)
     fleet_free(f);
 }
 
-/* ---- hardly enough shares are left, and one is false: with exactly t nothing but the commitment and the
- * public key can tell. No sum, or the true one. ---- */
+/* ---- hardly enough shares are left, and one is false: with exactly t nothing but the commitment
+ * and the public key can tell. No sum, or the true one. ---- */
 
 static void test_thin(void)
 {
@@ -382,8 +382,8 @@ static void test_thin(void)
     CHECK(aborted > 0, "somebody was left with exactly t shares, one of them false");
 }
 
-/* The same of a device that dropped: device 0, whose mask key only its public key can vouch for. One of its
- * neighbours lies about it and about nobody else; of the others just t - 1 answer. */
+/* The same of a device that dropped: device 0, whose mask key only its public key can vouch for.
+ * One of its neighbours lies about it and about nobody else; of the others just t - 1 answer. */
 typedef struct thin_ctx {
     bool known;
     uint32_t near[12], liar;

@@ -73,7 +73,8 @@ static void test_minimum(void)
     }
 }
 
-/* Who has sent its vector waits for the slowest, longer than it bears silence: its questions are answered. */
+/* Who has sent its vector waits for the slowest, longer than it bears silence: its questions are
+ * answered. */
 static void test_patience(void)
 {
     fleet *f = fleet_new(20, 5, 7);

@@ -6,7 +6,7 @@
  *
  *   EOE  entropy of embedding      - sum_i p_i ln p_i / ln n       over the n tokens
  *   DSS  domain-specific score     (1/m) sum_i |T n l_i| / n       over m lexicons (lexicon.h)
- *   IDD  in-domain dissimilarity   (1/R) sum_j (1 - cos(E, E_j))   over the R buffered sets with the
+ *   IDD  in-domain dissimilarity   (1/R) sum_j (1 - cos(E, E_j))   over the R buffered sets of the
  *                                                                  same dominant domain; 1 if R = 0
  *
  * where T is the text's words, l_i the i-th lexicon ("n" between them is the intersection), n in

@@ -3,7 +3,8 @@
  *
  * One thread does everything. Training blocks it: whatever the aggregator says meanwhile it says
  * again. A broken connection is made again for as long as patience lasts; a process that was killed
- * goes on where the journal in the store ends. */
+ * goes on where the journal in the store ends. Between rounds it looks for a newer version.
+ */
 #ifndef PLMM_JOIN_H
 #define PLMM_JOIN_H
 
@@ -52,7 +53,8 @@ typedef struct plmm_join_result {
 PLMM_NODISCARD plmm_status plmm_join_run(const plmm_join_config *c, plmm_join_result *result,
                                          plmm_error *err);
 
-/* Fetches, verifies and installs the newest version if it is newer than the one in use. */
+/* Fetches, verifies and installs the newest version if it is newer than the one in use; joins no
+ * round. PLMM_ERR_TIMEOUT when the aggregator answers none of a few tries; else as plmm_join_run. */
 PLMM_NODISCARD plmm_status plmm_join_update(const plmm_join_config *c, plmm_join_result *result,
                                             plmm_error *err);
 

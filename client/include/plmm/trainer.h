@@ -50,7 +50,7 @@ typedef struct plmm_trainer_params {
     plmm_local_opt opt;
     uint32_t epochs; /* passes over the examples, 1..10000; used when steps is 0 */
     uint32_t steps;  /* optimiser steps, 0..1000000; 0: as many as the epochs give */
-    /* Whole examples are packed into a step up to so many tokens (at least one example), 1..2^20. */
+    /* Whole examples are packed into a step up to so many tokens, at least one example. 1..2^20. */
     uint32_t batch_tokens;
     float lr;        /* peak, > 0 */
     float lr_floor;  /* of the schedule, a share of lr, 0..1 */

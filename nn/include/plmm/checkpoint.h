@@ -1,11 +1,13 @@
 /* plmm/checkpoint.h -- a model with its tokenizer, from and to disk.
  *
- * Reads a Hugging Face directory (config.json, model.safetensors or its shards, tokenizer.json) of
- * LlamaForCausalLM, MistralForCausalLM or Qwen2ForCausalLM, and the `.bin` files of llama2.c (the
- * legacy one, version 1, and the quantised version 2) with a `tokenizer.bin` beside them. What a
- * config.json asks for and this program does not compute (rope_scaling, sliding windows, other
- * activations) is refused by its name instead of giving other numbers. Writes Hugging Face
- * directories.
+ * Reads
+ *   a Hugging Face directory  config.json, model.safetensors or its shards, and a tokenizer, of
+ *                             LlamaForCausalLM, MistralForCausalLM or Qwen2ForCausalLM
+ *   a .bin file of llama2.c   the legacy one, version 1, and the quantised version 2, with a
+ *                             tokenizer.bin beside it
+ * and writes Hugging Face directories. What a config.json asks for and this program does not
+ * compute (rope_scaling, sliding windows, other activations) is refused by its name instead of
+ * giving other numbers.
  *
  * llama2.c turns neighbouring pairs of q and k, Hugging Face turns the two halves: rows are
  * permuted on reading, so that all models in memory follow Hugging Face.
@@ -18,11 +20,11 @@
 #include "plmm/tokenizer.h"
 
 /* Reads and seals the model at path: a directory, or a llama2.c file. tokenizer may be NULL;
- * otherwise it gets the tokenizer of the directory (of a file: the one of its directory,
- * `tokenizer.json`, `tokenizer.bin` or a single `tok*.bin`), or NULL if there is none. The ids bos,
- * eos of the config are taken from config.json, else from the tokenizer. PLMM_ERR_NOTFOUND,
- * _FORMAT, _UNSUPPORTED (named field), _CONFIG, _IO, _NOMEM; PLMM_ERR_FORMAT also when the
- * tokenizer has more tokens than the model has rows. */
+ * otherwise it gets the tokenizer of the directory (of a file: of the directory it lies in):
+ * `tokenizer.json`, else `tokenizer.bin`, else `vocab.json` with `merges.txt`, else a single
+ * `tok*.bin`; or NULL if there is none. The ids bos, eos of the config are taken from config.json,
+ * else from the tokenizer. PLMM_ERR_NOTFOUND, _FORMAT, _UNSUPPORTED (named field), _CONFIG, _IO,
+ * _NOMEM; PLMM_ERR_FORMAT also when the tokenizer has more tokens than the model has rows. */
 plmm_status plmm_checkpoint_load(const char *path, plmm_model **model, plmm_tokenizer **tokenizer,
                                  plmm_error *err) PLMM_NODISCARD;
 

@@ -89,8 +89,10 @@ size_t plmm_adapter_count(const plmm_adapter *a); /* floats */
 /* The contiguous range of the block that holds the factors (A, B or both). */
 void plmm_adapter_range(const plmm_adapter *a, plmm_factor f, size_t *offset, size_t *count);
 
-/* base_model.model.model.layers.I.{self_attn,mlp}.X_proj.lora_A.weight [rank][in] and
- * ...lora_B.weight [out][rank]. Owned by the adapter. */
+/* The factors under PEFT's names:
+ *   base_model.model.model.layers.I.{self_attn,mlp}.X_proj.lora_A.weight  [rank][in]
+ *   base_model.model.model.layers.I.{self_attn,mlp}.X_proj.lora_B.weight  [out][rank]
+ * Owned by the adapter; *count is written. */
 const plmm_view *plmm_adapter_views(const plmm_adapter *a, size_t *count);
 
 /* Offset of the factor (A or B, not both) of target index 0..6 in a layer; SIZE_MAX if not

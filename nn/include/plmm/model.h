@@ -54,21 +54,25 @@ void plmm_model_init_random(plmm_model *m, uint64_t seed);
 
 const plmm_model_config *plmm_model_cfg(const plmm_model *m);
 
-/* The flat block of plmm_model_count() floats. Writing to it ends the sealed phase by itself only
- * in the caller's head: call plmm_model_seal() again before the next computation. */
+/* The flat block of plmm_model_count() floats, row-major, in the order of the views; owned by the
+ * model. A sealed model does not notice that it is written to: call plmm_model_seal() again before
+ * the next computation, which otherwise uses the old packed copies. */
 float *plmm_model_params(plmm_model *m);
 const float *plmm_model_weights(const plmm_model *m); /* the same block, for reading */
 size_t plmm_model_count(const plmm_model *m);
 
 /* The tensors under Hugging Face names, matrices as [out][in]:
- *   model.embed_tokens.weight [vocab][dim]
- *   model.layers.I.input_layernorm.weight [1][dim]
- *   model.layers.I.self_attn.{q,k,v}_proj.weight [heads or kv_heads * head_dim][dim]
- *   model.layers.I.self_attn.{q,k,v}_proj.bias   (only with qkv_bias)
- *   model.layers.I.self_attn.o_proj.weight [dim][heads * head_dim]
- *   model.layers.I.post_attention_layernorm.weight
- *   model.layers.I.mlp.{gate,up}_proj.weight [hidden][dim], down_proj.weight [dim][hidden]
- *   model.norm.weight, lm_head.weight [vocab][dim] (only when not tied)
+ *   model.embed_tokens.weight                       [vocab][dim]
+ *   model.layers.I.input_layernorm.weight           [1][dim]
+ *   model.layers.I.self_attn.q_proj.weight          [heads * head_dim][dim]
+ *   model.layers.I.self_attn.{k,v}_proj.weight      [kv_heads * head_dim][dim]
+ *   model.layers.I.self_attn.{q,k,v}_proj.bias      [1][rows of the weight], only with qkv_bias
+ *   model.layers.I.self_attn.o_proj.weight          [dim][heads * head_dim]
+ *   model.layers.I.post_attention_layernorm.weight  [1][dim]
+ *   model.layers.I.mlp.{gate,up}_proj.weight        [hidden][dim]
+ *   model.layers.I.mlp.down_proj.weight             [dim][hidden]
+ *   model.norm.weight                               [1][dim]
+ *   lm_head.weight                                  [vocab][dim], only when not tied
  * Owned by the model; *count is written. */
 const plmm_view *plmm_model_views(const plmm_model *m, size_t *count);
 

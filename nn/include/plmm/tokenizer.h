@@ -1,11 +1,14 @@
 /* plmm/tokenizer.h -- text to token ids and back: byte-pair encoding, exactly as the model was
  * trained.
  *
- * Reads the `tokenizer.json` of Hugging Face tokenizers (model BPE: byte-level in the manner of
- * GPT-2, Llama 3 and Qwen2, or in the manner of SentencePiece with byte fallback) and the
- * `tokenizer.bin` of llama2.c; trains a byte-level one of its own and writes it as a tokenizer.json
- * that Hugging Face opens with the same ids. What a file asks for and is not implemented is refused
- * by its name.
+ * Reads
+ *   tokenizer.json              of Hugging Face tokenizers, model BPE: byte-level in the manner of
+ *                               GPT-2, Llama 3 and Qwen2, or in the manner of SentencePiece with
+ *                               byte fallback
+ *   vocab.json with merges.txt  GPT-2's older pair, read as the tokenizer.json it stands for
+ *   tokenizer.bin               of llama2.c
+ * and trains a byte-level one of its own, written as a tokenizer.json that Hugging Face opens with
+ * the same ids. What a file asks for and is not implemented is refused by its name.
  *
  * A tokenizer is immutable once made: every function that takes a const one is thread-safe. Merging
  * takes O(n log n) for a word of n bytes, so a text without spaces is no trap.
@@ -55,7 +58,8 @@ plmm_status plmm_tokenizer_parse_llama2c(const uint8_t *bytes, size_t len, const
 void plmm_tokenizer_free(plmm_tokenizer *t);
 
 /* Writes the tokenizer into an existing directory, as `tokenizer.json` (or `tokenizer.bin` if it
- * was read from one); a read file is written back byte for byte. */
+ * was read from one), replaced atomically; one that was read from either is written back byte for
+ * byte. PLMM_ERR_RANGE for too long a path, PLMM_ERR_IO. */
 plmm_status plmm_tokenizer_save(const plmm_tokenizer *t, const char *dir,
                                 plmm_error *err) PLMM_NODISCARD;
 

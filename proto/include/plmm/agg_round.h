@@ -17,8 +17,8 @@
  * ---- The driver's duties ----
  *  Events are PLMM_AGG_EV_*, actions PLMM_AGG_DO_*.
  *  1. Obey the actions of a step in their order, also when the step returned PLMM_ERR_STALE (the
- *     answer to a repeated message is the repeated answer) or PLMM_ERR_PEER (a device's being out is
- *     a record, and may end a phase). Borrowed pointers live until the next step.
+ *     answer to a repeated message is the repeated answer) or PLMM_ERR_PEER (a device's being out
+ *     is a record, and may end a phase). Borrowed pointers live until the next step.
  *  2. PERSIST: append the record to the journal and make it durable, then step with PERSISTED and
  *     the same seq (a later one covers the earlier). Records may be grouped; sends wait for them.
  *  3. ADD_INPUT: plmm_agg_round_add the payload into the sum (length + 1 lanes of uint32, zero at

@@ -7,16 +7,19 @@
  * Let n devices take part, A = max(1, ceil(gamma n)) of them corrupt, D = floor(delta n) drop out,
  * S = ceil((1 - delta) n) survive. k is the smallest even number for which, with sigma = 40 and
  * eta = 20 bits,
+ *
  *   connected  the graph without the corrupt and dropped devices falls apart with probability at
- *              most 2^-(sigma+1) (two runs of k/2 bad devices on the cycle: section 3 of the paper),
+ *              most 2^-(sigma+1): two runs of k/2 bad devices on the cycle, section 3 of the paper;
  *   private    t > t1, the smallest number that a device's corrupt neighbours exceed with
- *              probability at most 2^-(sigma+1)/n (hypergeometric tail),
+ *              probability at most 2^-(sigma+1) / n (hypergeometric tail);
  *   alive      t <= t2, the largest number such that fewer than t2 of a device's neighbours survive
- *              with probability at most 2^-eta/n.
+ *              with probability at most 2^-eta / n.
+ *
  * t = max(t1 + 1, 2) against an honest-but-curious aggregator. Against a semi-malicious one (honest
  * only while keys are distributed; then it may tell devices different stories) t1 becomes
  * ceil((t1 + k - 1.25) / 2): 2t - k exceeds the corrupt neighbours, so no two sets of t answer
  * without an honest device in both, and that one answers once.
+ *
  * Same procedure and values as google-parfait/federated-compute graph_parameter_finder.cc, but for
  * A, which there is floor(gamma n) and here never rounds in the attacker's favour, and for the
  * complete graph, which here is the last choice.

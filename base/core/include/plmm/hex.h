@@ -1,5 +1,5 @@
-/* plmm/hex.h -- octets as lower-case hexadecimal digits, the form of keys and hashes in files. Pure,
- * thread-safe. Time and addresses depend on the octets: not for secrets that others may time.
+/* plmm/hex.h -- octets as lower-case hexadecimal digits, the form of keys and hashes in files.
+ * Pure, thread-safe. Time and addresses depend on the octets: not for secrets that others may time.
  */
 #ifndef PLMM_HEX_H
 #define PLMM_HEX_H
