@@ -80,7 +80,7 @@ static plmm_client_round *check_in(uint8_t id, uint8_t registrar, uint8_t *out, 
     plmm_sign_sk key;
     plmm_anchor anchor = fleet_anchor();
     plmm_client_config c = {.resend_ms = 1000, .silence_ms = 60000};
-    plmm_manifest first;
+    plmm_manifest first = {0};
     plmm_client_actions acts;
     plmm_client_event ev = {.type = PLMM_CLIENT_EV_START, .now_ms = plmm_clock_ms()};
     fleet_keys(registrar, &pk, &key);
