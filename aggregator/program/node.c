@@ -13,7 +13,7 @@ static const plmm_config_key keys[] = {
     PLMM_CONFIG_TEXT(node_config, base, "base", "",
                      "base model: a Hugging Face directory or a llama2.c file"),
     PLMM_CONFIG_ENUM(node_config, method, "method", "alternate", methods,
-                     "how adapters are summed (see plmm-model's help)"),
+                     "how adapters are summed (plmm-model info --methods compares)"),
     PLMM_CONFIG_U32(node_config, rank, "adapter.rank", "8", 1, PLMM_RANK_MAX,
                     "rank of the adapter"),
     PLMM_CONFIG_REAL(node_config, alpha, "adapter.alpha", "16", 0.001, 100000,

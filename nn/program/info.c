@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "plmm/federate.h"
 #include "plmm/json.h"
 
 static void put_u32(plmm_json_writer *w, const char *key, uint32_t v)
@@ -126,9 +127,34 @@ static void print_text(const loaded *l, bool tensors)
     }
 }
 
+static void print_methods(void)
+{
+    size_t n = 0;
+    const plmm_method_info *m = plmm_method_table(&n);
+    (void)puts("how adapters of many devices become one; d x k a matrix, r the rank\n");
+    for (size_t i = 0; i < n; i++) {
+        (void)printf("%s: %s\n", m[i].name, m[i].title);
+        (void)printf("  exact                  %s\n", m[i].exact);
+        (void)printf("  secure aggregation     %s\n", m[i].secagg);
+        (void)printf("  differential privacy   %s\n", m[i].dp);
+        (void)printf("  mixed ranks            %s\n", m[i].mixed_ranks);
+        (void)printf("  numbers up a matrix    %s\n", m[i].bytes_up);
+        if (m[i].refusal != NULL) {
+            (void)printf("  refused                %s\n", m[i].refusal);
+        }
+    }
+}
+
 plmm_status verb_info(plmm_cli_args *a, plmm_error *err)
 {
     loaded l;
+    if (plmm_cli_flag(a, "methods")) {
+        print_methods();
+        return PLMM_OK;
+    }
+    if (a->n_operands == 0) {
+        return plmm_fail(err, PLMM_ERR_CONFIG, "info needs a MODEL, or --methods");
+    }
     PLMM_TRY(load_all(a, &l, err));
     plmm_status rc = PLMM_OK;
     if (plmm_cli_flag(a, "json")) {

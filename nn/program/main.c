@@ -48,6 +48,7 @@ static const plmm_cli_option pretrain_options[] = {
 static const plmm_cli_option info_options[] = {
     ADAPTER,
     {"tensors", PLMM_CLI_FLAG, NULL, NULL, 0, 0, "list every tensor"},
+    {"methods", PLMM_CLI_FLAG, NULL, NULL, 0, 0, "no MODEL: compare the ways to sum adapters"},
     {"json", PLMM_CLI_FLAG, NULL, NULL, 0, 0, "print one line of JSON"},
 };
 
@@ -108,9 +109,10 @@ static const plmm_cli_option tokenize_options[] = {
 };
 
 static const plmm_cli_verb verbs[] = {
-    {"info", "MODEL", 1, 1, "say what a model is",
+    {"info", "[MODEL]", 0, 1, "say what a model is",
      "  plmm-model info models/base --tensors\n"
-     "  plmm-model info models/base --adapter out/expert --json",
+     "  plmm-model info models/base --adapter out/expert --json\n"
+     "  plmm-model info --methods",
      info_options, COUNT(info_options), verb_info},
     {"pretrain", "FILE...", 1, 200, "make a base model from text",
      "Reads text (parts separated by empty lines) and dialogues (.jsonl, .json), trains a "

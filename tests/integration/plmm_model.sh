@@ -63,6 +63,7 @@ refuse "no config.json" info "$dir"
 refuse "name the model's file" info "$dir/a"
 refuse "$dir/none" train "$dir/m" "$dir/none" --out "$dir/x"
 refuse "say with --out" train "$dir/m" "$dir/rows.jsonl"
+refuse "info needs a MODEL, or --methods" info
 refuse "--targets takes all, attention or a list: \"w\" is no matrix" train "$dir/m" "$dir/rows.jsonl" --out "$dir/x" --targets q,w
 refuse "--dtype is \"f8\"" train "$dir/m" "$dir/rows.jsonl" --out "$dir/x" --dtype f8
 refuse "rank" train "$dir/m" "$dir/rows.jsonl" --out "$dir/x" --rank 0

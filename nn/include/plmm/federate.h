@@ -21,7 +21,7 @@ typedef enum plmm_method {
     PLMM_METHODS
 } plmm_method;
 
-/* A row of the comparison, for tables and for `plmm-model`'s help. */
+/* A row of the comparison that `plmm-model info --methods` prints. */
 typedef struct plmm_method_info {
     const char *name, *title;
     const char *exact;       /* does the aggregate equal the average of the products? */
