@@ -565,7 +565,7 @@ static plmm_status fetch_patiently(join *j, const plmm_hash *want, plmm_error *e
         if (rc != PLMM_ERR_TIMEOUT && rc != PLMM_ERR_STALE && rc != PLMM_ERR_NOTFOUND) {
             return rc;
         }
-        plmm_clock_sleep_ms(LOST_PAUSE_MS << i);
+        plmm_clock_sleep_ms((uint64_t)LOST_PAUSE_MS << i);
     }
     return rc;
 }
