@@ -229,7 +229,10 @@ static plmm_status read_files(sim_data *d, const plmm_sim_config *c, plmm_error 
     for (; d->n_files < c->data.files_n; d->n_files++) {
         char path[PLMM_PATH_MAX];
         PLMM_TRY(plmm_path_join(path, sizeof path, c->data.root, c->data.files[d->n_files], err));
-        PLMM_TRY(plmm_dialogues_read(path, 0, &d->files[d->n_files], err));
+        plmm_status rc = plmm_dialogues_read(path, 0, &d->files[d->n_files], err);
+        if (rc != PLMM_OK) {
+            return plmm_fail_in(err, rc, "cannot use data.files (--set data.root=DIR says where)");
+        }
     }
     return PLMM_OK;
 }

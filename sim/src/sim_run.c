@@ -260,7 +260,10 @@ plmm_status plmm_sim_run(const plmm_sim_config *cfg, const plmm_sim_options *opt
     plmm_model *model = NULL;
     plmm_tokenizer *tokenizer = NULL;
     plmm_status rc = plmm_checkpoint_load(cfg->model, &model, &tokenizer, err);
-    if (rc == PLMM_OK && tokenizer == NULL) {
+    if (rc != PLMM_OK) {
+        return plmm_fail_in(err, rc, "cannot use model (--set model=PATH chooses another)");
+    }
+    if (tokenizer == NULL) {
         rc = plmm_fail(err, PLMM_ERR_NOTFOUND,
                        "%s has no tokenizer; put its tokenizer.json or tokenizer.bin beside it",
                        cfg->model);
