@@ -88,8 +88,8 @@ void plmm__round_free(plmm__serve *s)
 static plmm_status install_machine(plmm__serve *s, const plmm_agg_config *config, plmm_error *err)
 {
     plmm_agg_round *m = NULL;
-    size_t lanes = (size_t)config->params.length + 1;
-    uint32_t *sum = plmm_alloc(lanes, sizeof *sum);
+    size_t lanes = plmm_round_lanes(&config->params);
+    uint32_t *sum = plmm_alloc(plmm_round_sum_bytes(&config->params), 1);
     uint64_t *survivors = plmm_alloc(config->params.cohort, sizeof *survivors);
     plmm_status rc =
         sum != NULL && survivors != NULL

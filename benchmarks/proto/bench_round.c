@@ -192,7 +192,11 @@ static plmm_round_params params_of(uint32_t n, uint32_t length)
                            .sigma = 40,
                            .eta = 20,
                            .trust = PLMM_TRUST_SEMI_MALICIOUS,
+                           .protocol = PLMM_PROTOCOL_SECAGG,
+                           .mask = PLMM_MASK_RING,
                            .stream = PLMM_STREAM_CHACHA20,
+                           .rate = UINT32_MAX,
+                           .groups = 1,
                            .quant_bits = 16,
                            .weight_max = 256,
                            .clip = 1.0,
@@ -224,8 +228,8 @@ static void setup(bench *b)
     b->cfg.registrar = anchor.registrar;
     size_t payload = plmm_round_payload_bytes(&b->cfg.params);
     b->d = plmm_alloc(b->n, sizeof b->d[0]);
-    b->sum = plmm_alloc((size_t)b->length + 1, sizeof b->sum[0]);
-    b->lanes = plmm_alloc((size_t)b->length + 1, sizeof b->lanes[0]);
+    b->sum = plmm_alloc(plmm_round_sum_bytes(&b->cfg.params), 1);
+    b->lanes = plmm_alloc(plmm_round_lanes(&b->cfg.params), sizeof b->lanes[0]);
     b->delta = plmm_alloc(b->length, sizeof b->delta[0]);
     b->upload = plmm_alloc(1, PLMM_FRAME_SMALL + payload);
     for (uint32_t i = 0; i < b->n; i++) {

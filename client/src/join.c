@@ -261,7 +261,7 @@ static void do_mask(join *j)
 {
     plmm_error err = {0};
     plmm_client_event ev = {.type = PLMM_CLIENT_EV_MASKED};
-    uint32_t *lanes = plmm_alloc((size_t)j->params.length + 1, sizeof *lanes);
+    uint32_t *lanes = plmm_alloc(plmm_round_lanes(&j->params), sizeof *lanes);
     j->mask = false;
     forget_vector(j);
     j->vector = plmm_alloc(j->payload_len, 1);

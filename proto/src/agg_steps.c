@@ -237,7 +237,8 @@ static plmm_status on_confirm(plmm_agg_round *m, plmm_agg_step *s)
 
 static bool padded_with_zeros(const plmm_agg_round *m, const uint8_t *payload, size_t len)
 {
-    unsigned used = (unsigned)(((uint64_t)m->cfg.params.length + 1) * m->cfg.params.ring_bits % 8);
+    unsigned used =
+        (unsigned)((uint64_t)plmm_round_lanes(&m->cfg.params) * m->cfg.params.ring_bits % 8);
     return used == 0 || payload[len - 1] >> used == 0;
 }
 

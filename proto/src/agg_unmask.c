@@ -5,10 +5,10 @@
 #include <stdio.h>
 #include <string.h>
 
-plmm_status plmm_agg_round_add(const plmm_agg_round *m, uint32_t *sum, const uint8_t *payload,
+plmm_status plmm_agg_round_add(const plmm_agg_round *m, void *sum, const uint8_t *payload,
                                size_t len, plmm_error *err)
 {
-    return plmm_unpack_add(sum, (size_t)m->cfg.params.length + 1, m->cfg.params.ring_bits, payload,
+    return plmm_unpack_add(sum, plmm_round_lanes(&m->cfg.params), m->cfg.params.ring_bits, payload,
                            len, err);
 }
 
@@ -36,7 +36,7 @@ typedef struct work {
 static void masks_flush(work *w)
 {
     const plmm_round_params *p = &w->m->cfg.params;
-    plmm_mask_apply(w->sum, (size_t)p->length + 1, 0, p->ring_bits, w->masks, w->masks_n);
+    plmm_mask_apply(w->sum, plmm_round_lanes(p), 0, p->ring_bits, w->masks, w->masks_n);
     w->masks_n = 0;
 }
 
@@ -276,7 +276,7 @@ static plmm_status unmask(work *w, plmm_agg_unmasked *out, plmm_error *err)
     return PLMM_OK;
 }
 
-plmm_status plmm_agg_round_unmask(const plmm_agg_round *m, uint32_t *sum, plmm_agg_unmasked *out,
+plmm_status plmm_agg_round_unmask(const plmm_agg_round *m, void *sum, plmm_agg_unmasked *out,
                                   plmm_error *err)
 {
     if (m->phase != PLMM_AGG_UNMASK) {

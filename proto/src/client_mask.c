@@ -32,7 +32,7 @@ plmm_status plmm_client_round_mask(const plmm_client_round *m, uint8_t *payload,
         return plmm_fail(err, PLMM_ERR_RANGE, "the update has %zu coordinates, the round wants %u",
                          length, m->params.length);
     }
-    size_t n = 0, room = (size_t)m->session.k + 1;
+    size_t n = 0, room = (size_t)m->session.k + 1, all = plmm_round_lanes(&m->params);
     plmm_mask *masks = plmm_alloc(room, sizeof *masks);
     if (masks == NULL) {
         return plmm_fail(err, PLMM_ERR_NOMEM, "no memory for %zu masks", room);
@@ -43,12 +43,12 @@ plmm_status plmm_client_round_mask(const plmm_client_round *m, uint8_t *payload,
         rc = masks_make(m, masks, &n, err);
     }
     if (rc == PLMM_OK) {
-        plmm_mask_apply(lanes, length + 1, 0, m->params.ring_bits, masks, n);
-        plmm_pack(payload, lanes, length + 1, m->params.ring_bits);
+        plmm_mask_apply(lanes, all, 0, m->params.ring_bits, masks, n);
+        plmm_pack(payload, lanes, all, m->params.ring_bits);
         plmm_bulk_hash(digest, payload, plmm_round_payload_bytes(&m->params));
     }
     plmm_wipe(masks, room * sizeof *masks);
     plmm_free(masks);
-    plmm_wipe(lanes, (length + 1) * sizeof lanes[0]);
+    plmm_wipe(lanes, all * sizeof lanes[0]);
     return rc;
 }

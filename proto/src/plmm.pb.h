@@ -51,7 +51,7 @@ typedef struct _plmm_v1_Params {
     uint32_t sigma;
     uint32_t eta;
     uint32_t trust; /* 1 honest but curious, 2 semi-malicious */
-    uint32_t stream; /* 1 ChaCha20 */
+    uint32_t stream; /* 1 ChaCha20, 2 AES-256-CTR */
     uint32_t ring_bits;
     uint32_t quant_bits;
     uint32_t weight_max;
@@ -65,6 +65,17 @@ typedef struct _plmm_v1_Params {
     uint32_t steps;
     uint32_t batch_tokens;
     double learning_rate;
+    uint32_t protocol; /* 1 SecAgg+, 2 one-shot */
+    uint32_t mask; /* 1 streams over Z_2^b, 2 and 3 Ring-LWE */
+    uint32_t rate; /* eligible: upper 32 bits of the keyed hash below it; 2^32 - 1: everyone */
+    uint32_t group; /* sub-cohort, from 0 */
+    uint32_t groups; /* 1: not split */
+    uint32_t rotate;
+    uint32_t clip_bit;
+    uint32_t noise; /* 0 none, 1 Skellam, 2 discrete Gaussian */
+    uint32_t noise_mode; /* 1 distributed, 2 central, 3 local */
+    uint64_t noise_units; /* variance of the sum's noise, in sixteenths */
+    uint32_t noise_levels;
 } plmm_v1_Params;
 
 typedef PB_BYTES_ARRAY_T(32) plmm_v1_Advert_mask_key_t;
@@ -119,7 +130,7 @@ typedef struct _plmm_v1_Manifest {
 
 typedef PB_BYTES_ARRAY_T(32) plmm_v1_ManifestRequest_manifest_t;
 typedef struct _plmm_v1_ManifestRequest {
-    plmm_v1_ManifestRequest_manifest_t manifest; /* hash; absent: the newest */
+    plmm_v1_ManifestRequest_manifest_t manifest; /* hash; 32 zero octets: the newest */
 } plmm_v1_ManifestRequest;
 
 typedef PB_BYTES_ARRAY_T(32) plmm_v1_ChunkRequest_manifest_t;
@@ -138,7 +149,7 @@ extern "C" {
 /* Initializer values for message structs */
 #define plmm_v1_Envelope_init_default            {0, 0, "", 0, 0, {0, {0}}, 0, 0, {0, {0}}, 0, {0, {0}}, {0, {0}}}
 #define plmm_v1_Checkin_init_default             {{0, {0}}, {0, {0}}, {0, {0}}, 0}
-#define plmm_v1_Params_init_default              {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {0, {0}}, {0, {0}}, {0, {0}}, 0, 0, 0}
+#define plmm_v1_Params_init_default              {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {0, {0}}, {0, {0}}, {0, {0}}, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 #define plmm_v1_Advert_init_default              {{0, {0}}, {0, {0}}, {0, {0}}, {0, {0}}, {0, {0}}}
 #define plmm_v1_Roster_init_default              {0, 0, 0}
 #define plmm_v1_Result_init_default              {0, 0, {0, {0}}}
@@ -148,7 +159,7 @@ extern "C" {
 #define plmm_v1_ChunkRequest_init_default        {{0, {0}}, 0, 0, 0}
 #define plmm_v1_Envelope_init_zero               {0, 0, "", 0, 0, {0, {0}}, 0, 0, {0, {0}}, 0, {0, {0}}, {0, {0}}}
 #define plmm_v1_Checkin_init_zero                {{0, {0}}, {0, {0}}, {0, {0}}, 0}
-#define plmm_v1_Params_init_zero                 {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {0, {0}}, {0, {0}}, {0, {0}}, 0, 0, 0}
+#define plmm_v1_Params_init_zero                 {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {0, {0}}, {0, {0}}, {0, {0}}, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 #define plmm_v1_Advert_init_zero                 {{0, {0}}, {0, {0}}, {0, {0}}, {0, {0}}, {0, {0}}}
 #define plmm_v1_Roster_init_zero                 {0, 0, 0}
 #define plmm_v1_Result_init_zero                 {0, 0, {0, {0}}}
@@ -195,6 +206,17 @@ extern "C" {
 #define plmm_v1_Params_steps_tag                 19
 #define plmm_v1_Params_batch_tokens_tag          20
 #define plmm_v1_Params_learning_rate_tag         21
+#define plmm_v1_Params_protocol_tag              22
+#define plmm_v1_Params_mask_tag                  23
+#define plmm_v1_Params_rate_tag                  24
+#define plmm_v1_Params_group_tag                 25
+#define plmm_v1_Params_groups_tag                26
+#define plmm_v1_Params_rotate_tag                27
+#define plmm_v1_Params_clip_bit_tag              28
+#define plmm_v1_Params_noise_tag                 29
+#define plmm_v1_Params_noise_mode_tag            30
+#define plmm_v1_Params_noise_units_tag           31
+#define plmm_v1_Params_noise_levels_tag          32
 #define plmm_v1_Advert_mask_key_tag              1
 #define plmm_v1_Advert_channel_key_tag           2
 #define plmm_v1_Advert_commit_tag                3
@@ -271,7 +293,18 @@ X(a, STATIC,   SINGULAR, BYTES,    model,            17) \
 X(a, STATIC,   SINGULAR, BYTES,    beacon,           18) \
 X(a, STATIC,   SINGULAR, UINT32,   steps,            19) \
 X(a, STATIC,   SINGULAR, UINT32,   batch_tokens,     20) \
-X(a, STATIC,   SINGULAR, DOUBLE,   learning_rate,    21)
+X(a, STATIC,   SINGULAR, DOUBLE,   learning_rate,    21) \
+X(a, STATIC,   SINGULAR, UINT32,   protocol,         22) \
+X(a, STATIC,   SINGULAR, UINT32,   mask,             23) \
+X(a, STATIC,   SINGULAR, UINT32,   rate,             24) \
+X(a, STATIC,   SINGULAR, UINT32,   group,            25) \
+X(a, STATIC,   SINGULAR, UINT32,   groups,           26) \
+X(a, STATIC,   SINGULAR, UINT32,   rotate,           27) \
+X(a, STATIC,   SINGULAR, UINT32,   clip_bit,         28) \
+X(a, STATIC,   SINGULAR, UINT32,   noise,            29) \
+X(a, STATIC,   SINGULAR, UINT32,   noise_mode,       30) \
+X(a, STATIC,   SINGULAR, UINT64,   noise_units,      31) \
+X(a, STATIC,   SINGULAR, UINT32,   noise_levels,     32)
 #define plmm_v1_Params_CALLBACK NULL
 #define plmm_v1_Params_DEFAULT NULL
 
@@ -364,7 +397,7 @@ extern const pb_msgdesc_t plmm_v1_ChunkRequest_msg;
 #define plmm_v1_ManifestFile_size                142
 #define plmm_v1_ManifestRequest_size             34
 #define plmm_v1_Manifest_size                    2543
-#define plmm_v1_Params_size                      222
+#define plmm_v1_Params_size                      304
 #define plmm_v1_Result_size                      46
 #define plmm_v1_Roster_size                      18
 

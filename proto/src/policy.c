@@ -16,7 +16,10 @@ void plmm_policy_default(plmm_policy *p, const plmm_anchor *anchor)
                        .survivors_ppm = 500000,
                        .weight_max = 1u << 16,
                        .clip_max = 100.0,
-                       .steps_max = 100000};
+                       .steps_max = 100000,
+                       .protocols = 1u << PLMM_PROTOCOL_SECAGG | 1u << PLMM_PROTOCOL_ONESHOT,
+                       .masks =
+                           1u << PLMM_MASK_RING | 1u << PLMM_MASK_KAHE | 1u << PLMM_MASK_KAHE_LONG};
     for (uint32_t s = 1; s < 32; s++) {
         p->streams |= plmm_stream_name(s) != NULL ? 1u << s : 0;
     }
@@ -73,6 +76,32 @@ static plmm_status judge_threshold(const plmm_policy *policy, const plmm_round_p
     return PLMM_OK;
 }
 
+static bool has(uint32_t set, uint32_t bit)
+{
+    return bit < 32 && (set >> bit & 1) != 0;
+}
+
+static plmm_status judge_ways(const plmm_policy *policy, const plmm_round_params *p,
+                              plmm_error *err)
+{
+    if (!has(policy->protocols, p->protocol)) {
+        return plmm_fail(err, PLMM_ERR_POLICY,
+                         "the round is of protocol %u, which this device does not accept",
+                         p->protocol);
+    }
+    if (!has(policy->masks, p->mask)) {
+        return plmm_fail(err, PLMM_ERR_POLICY,
+                         "the round hides vectors by masking %u, which this device does not accept",
+                         p->mask);
+    }
+    if (!has(policy->streams, p->stream)) {
+        return plmm_fail(err, PLMM_ERR_POLICY,
+                         "the round masks with stream %u, which this device does not accept",
+                         p->stream);
+    }
+    return PLMM_OK;
+}
+
 static plmm_status judge_vector(const plmm_policy *policy, const plmm_round_params *p,
                                 plmm_error *err)
 {
@@ -110,11 +139,7 @@ plmm_status plmm_policy_judge(const plmm_policy *policy, const plmm_round_params
     }
     PLMM_TRY(plmm_round_params_check(p, err));
     PLMM_TRY(judge_threshold(policy, p, err));
-    if ((policy->streams >> (p->stream & 31) & 1) == 0 || p->stream > 31) {
-        return plmm_fail(err, PLMM_ERR_POLICY,
-                         "the round masks with stream %u, which this device does not accept",
-                         p->stream);
-    }
+    PLMM_TRY(judge_ways(policy, p, err));
     if (p->weight_max > policy->weight_max) {
         return plmm_fail(err, PLMM_ERR_POLICY,
                          "the round lets a device weigh up to %u, this device wants at most %u",

@@ -3,6 +3,16 @@
 #include <math.h>
 #include <string.h>
 
+void plmm_round_params_init(plmm_round_params *p)
+{
+    memset(p, 0, sizeof *p);
+    p->protocol = PLMM_PROTOCOL_SECAGG;
+    p->mask = PLMM_MASK_RING;
+    p->stream = PLMM_STREAM_CHACHA20;
+    p->rate = UINT32_MAX;
+    p->groups = 1;
+}
+
 plmm_encoding plmm_round_encoding(const plmm_round_params *p)
 {
     return (plmm_encoding){.clip = p->clip,
@@ -22,9 +32,19 @@ plmm_graph_params plmm_round_graph(const plmm_round_params *p, uint32_t n)
                                .trust = p->trust};
 }
 
+uint32_t plmm_round_lanes(const plmm_round_params *p)
+{
+    return p->length + (p->noise == 0 ? 1 : 0) + (p->clip_bit != 0 ? 1 : 0);
+}
+
+size_t plmm_round_sum_bytes(const plmm_round_params *p)
+{
+    return ((size_t)plmm_round_lanes(p) * 4 + 63) / 64 * 64;
+}
+
 size_t plmm_round_payload_bytes(const plmm_round_params *p)
 {
-    return plmm_packed_bytes((size_t)p->length + 1, p->ring_bits);
+    return plmm_packed_bytes(plmm_round_lanes(p), p->ring_bits);
 }
 
 static plmm_status counts_check(const plmm_round_params *p, plmm_error *err)
@@ -51,13 +71,51 @@ static plmm_status counts_check(const plmm_round_params *p, plmm_error *err)
     return PLMM_OK;
 }
 
+/* How the sum is made: what this build can. */
+static plmm_status ways_check(const plmm_round_params *p, plmm_error *err)
+{
+    if (p->protocol != PLMM_PROTOCOL_SECAGG || p->mask != PLMM_MASK_RING) {
+        return plmm_fail(err, PLMM_ERR_UNSUPPORTED, "protocol %u with mask %u is not in this build",
+                         p->protocol, p->mask);
+    }
+    if (plmm_stream_name(p->stream) == NULL) {
+        return plmm_fail(err, PLMM_ERR_UNSUPPORTED, "mask stream %u is not in this build",
+                         p->stream);
+    }
+    if (p->rate != UINT32_MAX || p->group != 0 || p->groups != 1) {
+        return plmm_fail(err, PLMM_ERR_UNSUPPORTED,
+                         "rate %u, group %u of %u: rounds for a part of the devices are not in "
+                         "this build",
+                         p->rate, p->group, p->groups);
+    }
+    return PLMM_OK;
+}
+
+static plmm_status noise_check(const plmm_round_params *p, plmm_error *err)
+{
+    if (p->rotate > 1 || p->clip_bit > 1) {
+        return plmm_fail(err, PLMM_ERR_RANGE, "rotate is %u and clip_bit %u, must be 0 or 1",
+                         p->rotate, p->clip_bit);
+    }
+    if (p->noise == 0 && (p->noise_mode != 0 || p->noise_units != 0 || p->noise_levels != 0)) {
+        return plmm_fail(err, PLMM_ERR_RANGE,
+                         "no noise, but noise_mode %u, noise_units %llu, noise_levels %u",
+                         p->noise_mode, (unsigned long long)p->noise_units, p->noise_levels);
+    }
+    if (p->noise != 0 || p->rotate != 0 || p->clip_bit != 0) {
+        return plmm_fail(err, PLMM_ERR_UNSUPPORTED,
+                         "noise %u, rotate %u, clip_bit %u: not in this build", p->noise, p->rotate,
+                         p->clip_bit);
+    }
+    return PLMM_OK;
+}
+
 plmm_status plmm_round_params_check(const plmm_round_params *p, plmm_error *err)
 {
     PLMM_TRY(plmm_expert_check(p->expert, err));
     PLMM_TRY(counts_check(p, err));
-    if (plmm_stream_name(p->stream) == NULL) {
-        return plmm_fail(err, PLMM_ERR_RANGE, "mask stream %u is not in this build", p->stream);
-    }
+    PLMM_TRY(ways_check(p, err));
+    PLMM_TRY(noise_check(p, err));
     if (p->length < 1 || p->length > PLMM_VECTOR_MAX) {
         return plmm_fail(err, PLMM_ERR_RANGE, "vector length is %u, must be 1..%d", p->length,
                          PLMM_VECTOR_MAX);
@@ -79,10 +137,12 @@ void plmm_round_params_hash(plmm_hash *out, const plmm_round_params *p)
     plmm_transcript_init(&t, "params.1");
     plmm_transcript_u64(&t, PLMM_PROTOCOL_VERSION);
     plmm_transcript_str(&t, p->expert);
-    const uint64_t words[] = {p->round,     p->attempt,    p->cohort,      p->n_min,  p->gamma_ppm,
-                              p->delta_ppm, p->sigma,      p->eta,         p->trust,  p->stream,
-                              p->ring_bits, p->quant_bits, p->weight_max,  p->length, p->method,
-                              p->factor,    p->steps,      p->batch_tokens};
+    const uint64_t words[] = {
+        p->round,  p->attempt,  p->cohort, p->n_min,      p->gamma_ppm,   p->delta_ppm,
+        p->sigma,  p->eta,      p->trust,  p->protocol,   p->mask,        p->stream,
+        p->rate,   p->group,    p->groups, p->ring_bits,  p->quant_bits,  p->weight_max,
+        p->rotate, p->clip_bit, p->noise,  p->noise_mode, p->noise_units, p->noise_levels,
+        p->length, p->method,   p->factor, p->steps,      p->batch_tokens};
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
         plmm_transcript_u64(&t, words[i]);
     }

@@ -114,7 +114,7 @@ typedef struct expert {
     uint64_t tick_at_ms, generation;
     journal log;
     bytes *stored; /* [devices] masked vectors as they came */
-    uint32_t *sum; /* length + 1 lanes */
+    uint32_t *sum; /* plmm_round_sum_bytes octets */
     plmm_agg_phase phase;
     uint64_t phase_since_ms;
     uint64_t train_from_ms, collect_end_ms;

@@ -55,7 +55,11 @@ static plmm_status fill_params(const fleet *f, const expert *e, plmm_round_param
                              .sigma = c->secagg.sigma,
                              .eta = c->secagg.eta,
                              .trust = e->policy.trust,
+                             .protocol = PLMM_PROTOCOL_SECAGG,
+                             .mask = PLMM_MASK_RING,
                              .stream = PLMM_STREAM_CHACHA20,
+                             .rate = UINT32_MAX,
+                             .groups = 1,
                              .quant_bits = c->secagg.quant_bits,
                              .weight_max = c->secagg.weight_max,
                              .clip = c->secagg.clip,
@@ -182,7 +186,7 @@ plmm_status agg_start_round(fleet *f, expert *e, plmm_error *err)
         return skip_round(f, e, n, err);
     }
     plmm_free(e->sum);
-    e->sum = plmm_alloc((size_t)g->params.length + 1, sizeof *e->sum);
+    e->sum = plmm_alloc(plmm_round_sum_bytes(&g->params), 1);
     if (e->sum == NULL) {
         return plmm_fail(err, PLMM_ERR_NOMEM, "cannot hold a sum of %" PRIu32 ": out of memory",
                          g->params.length);
@@ -199,7 +203,7 @@ plmm_status agg_start_round(fleet *f, expert *e, plmm_error *err)
 /* The unmasked sum against the plain sum of what the survivors put in, to the bit. */
 static plmm_status check_sum(fleet *f, expert *e, uint32_t n, plmm_error *err)
 {
-    size_t lanes = (size_t)e->config.params.length + 1;
+    size_t lanes = plmm_round_lanes(&e->config.params);
     uint32_t bits = e->config.params.ring_bits;
     uint32_t *plain = plmm_alloc(lanes, sizeof *plain);
     if (plain == NULL) {
@@ -271,7 +275,7 @@ static plmm_status merge(fleet *f, expert *e, uint32_t n, plmm_error *err)
     plmm_merge_params p = {f->method, plmm_server_opt_default(), e->round - 1};
     plmm_encoding enc = plmm_round_encoding(&e->config.params);
     plmm_merge_stats stats;
-    PLMM_TRY(plmm_merge(&p, &enc, e->adapter, e->sum, (size_t)e->config.params.length + 1, n,
+    PLMM_TRY(plmm_merge(&p, &enc, e->adapter, e->sum, plmm_round_lanes(&e->config.params), n,
                         &e->next, &stats, err));
     e->record.update_norm = stats.mean_norm;
     e->record.survivors = n;
@@ -482,7 +486,7 @@ plmm_status agg_tick(fleet *f, expert *e, plmm_error *err)
 plmm_status agg_back(fleet *f, expert *e, plmm_error *err)
 {
     PLMM_TRY(plmm_agg_round_new(&e->m, &e->config, err));
-    memset(e->sum, 0, ((size_t)e->config.params.length + 1) * sizeof *e->sum);
+    memset(e->sum, 0, plmm_round_sum_bytes(&e->config.params));
     plmm_agg_actions acts;
     later none = {UINT64_MAX, false, false};
     for (size_t i = 0; i < e->log.n; i++) {

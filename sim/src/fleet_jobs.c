@@ -125,7 +125,7 @@ plmm_status job_mask(fleet *f, client *c, plmm_hash *digest, plmm_error *err)
     uint64_t start = plmm_clock_us();
     size_t len = plmm_round_payload_bytes(&c->params);
     uint8_t *payload = plmm_alloc(len, 1);
-    uint32_t *lanes = plmm_alloc(c->delta_len + 1, sizeof *lanes);
+    uint32_t *lanes = plmm_alloc(plmm_round_lanes(&c->params), sizeof *lanes);
     plmm_status rc = PLMM_OK;
     if (payload == NULL || lanes == NULL) {
         rc = plmm_fail(err, PLMM_ERR_NOMEM, "cannot mask an update: out of memory");

@@ -130,7 +130,11 @@ static inline plmm_round_params fleet_params(uint32_t n, uint32_t length)
                            .sigma = 40,
                            .eta = 20,
                            .trust = PLMM_TRUST_SEMI_MALICIOUS,
+                           .protocol = PLMM_PROTOCOL_SECAGG,
+                           .mask = PLMM_MASK_RING,
                            .stream = PLMM_STREAM_CHACHA20,
+                           .rate = UINT32_MAX,
+                           .groups = 1,
                            .quant_bits = 10,
                            .weight_max = 16,
                            .clip = 1.0,
@@ -205,7 +209,7 @@ static inline fleet *fleet_new(uint32_t n, uint32_t length, uint64_t seed)
     for (uint32_t i = 0; i < n; i++) {
         fleet_device_init(f, i);
     }
-    f->sum = plmm_alloc((size_t)length + 1, sizeof f->sum[0]);
+    f->sum = plmm_alloc(plmm_round_sum_bytes(&f->cfg.params), 1);
     f->faults_end = UINT64_MAX;
     return f;
 }
@@ -485,7 +489,7 @@ static inline void fleet_agg_crash(fleet *f)
     f->lives++;
     plmm_agg_round_free(f->agg);
     f->agg = NULL;
-    memset(f->sum, 0, ((size_t)f->length + 1) * sizeof f->sum[0]);
+    memset(f->sum, 0, plmm_round_sum_bytes(&f->cfg.params));
     CHECK(plmm_agg_round_new(&f->agg, &f->cfg, &err) == PLMM_OK, "%s", err.msg);
     for (uint32_t r = 0; r < f->journal.n; r++) {
         CHECK(plmm_agg_round_replay(f->agg, f->journal.record[r].p, f->journal.record[r].len, &out,

@@ -190,15 +190,18 @@ static void test_params(void)
         plmm_round_params p, q;
         memset(&p, 0, sizeof p);
         memcpy(p.expert, "it", 3);
-        uint32_t *const words[] = {&p.cohort,    &p.n_min,      &p.gamma_ppm,  &p.delta_ppm,
-                                   &p.sigma,     &p.eta,        &p.trust,      &p.stream,
-                                   &p.ring_bits, &p.quant_bits, &p.weight_max, &p.length,
-                                   &p.method,    &p.factor,     &p.steps,      &p.batch_tokens};
+        uint32_t *const words[] = {
+            &p.cohort,     &p.n_min,       &p.gamma_ppm, &p.delta_ppm,    &p.sigma,      &p.eta,
+            &p.trust,      &p.stream,      &p.ring_bits, &p.quant_bits,   &p.weight_max, &p.length,
+            &p.method,     &p.factor,      &p.steps,     &p.batch_tokens, &p.protocol,   &p.mask,
+            &p.rate,       &p.group,       &p.groups,    &p.rotate,       &p.clip_bit,   &p.noise,
+            &p.noise_mode, &p.noise_levels};
         for (size_t w = 0; w < COUNT(words); w++) {
             *words[w] = (uint32_t)random_int();
         }
         p.round = random_int();
         p.attempt = (uint32_t)random_int();
+        p.noise_units = random_int();
         p.clip = plmm_rng_normal(&rng);
         p.learning_rate = plmm_rng_double(&rng);
         random_bytes(&p.names, sizeof p.names);
@@ -219,6 +222,10 @@ static void test_params(void)
             CHECK(memcmp(&a, &b, sizeof a) != 0, "field %zu is not in the hash", w);
             *words[w] ^= 1;
         }
+        p.noise_units ^= UINT64_C(1) << 40;
+        plmm_round_params_hash(&b, &p);
+        CHECK(memcmp(&a, &b, sizeof a) != 0, "noise_units is not in the hash");
+        p.noise_units ^= UINT64_C(1) << 40;
         for (uint32_t cut = 0; cut < f.body_len; cut++) {
             plmm_frame c = f;
             c.body_len = cut;

@@ -21,8 +21,8 @@
  *     is a record, and may end a phase). Borrowed pointers live until the next step.
  *  2. PERSIST: append the record to the journal and make it durable, then step with PERSISTED and
  *     the same seq (a later one covers the earlier). Records may be grouped; sends wait for them.
- *  3. ADD_INPUT: plmm_agg_round_add the payload into the sum (length + 1 lanes of uint32, zero at
- *     the beginning), and store the payload under `device` in the same transaction as the PERSIST
+ *  3. ADD_INPUT: plmm_agg_round_add the payload into the sum (plmm_round_sum_bytes octets,
+ *     64-aligned, zero at the beginning), and store the payload under `device` in the same transaction as the PERSIST
  *     that follows it. In a replay the payload is NULL: take the stored one.
  *  4. SEND: for each to[0..to_n) send the frame that plmm_agg_round_render makes for msg and that
  *     device. If `same` is set it is the same octets for all. Losing one is harmless.
@@ -207,17 +207,19 @@ void plmm_agg_result_frame(uint8_t out[PLMM_FRAME_SMALL], size_t *len, const cha
                            uint64_t round, uint32_t attempt, uint64_t device,
                            const plmm_result *result, const plmm_sign_sk *key);
 
-/* The data plane of ADD_INPUT: sum += payload, lanes mod 2^b; sum has length + 1 lanes.
+/* The data plane of ADD_INPUT: sum += payload; sum has plmm_round_sum_bytes octets, opaque until it
+ * is unmasked.
  * PLMM_ERR_WIRE if the payload is not a vector of the session (the machine has checked it: only a
  * damaged store). */
-PLMM_NODISCARD plmm_status plmm_agg_round_add(const plmm_agg_round *m, uint32_t *sum,
+PLMM_NODISCARD plmm_status plmm_agg_round_add(const plmm_agg_round *m, void *sum,
                                               const uint8_t *payload, size_t len, plmm_error *err);
 
 /* The data plane of UNMASK: puts the secrets together from the revealed shares, checks each against
  * its commitment or public key and the spare shares against the polynomial, and takes the masks out
- * of the sum. *out says how it went; sum is unspecified if not ok. Each secret is wiped after its
+ * of the sum. *out says how it went; sum is unspecified if not ok, else its first plmm_round_lanes
+ * uint32 are the survivors' sum mod 2^ring_bits (mod 2^32 if the masking is not RING). Each secret is wiped after its
  * use. PLMM_ERR_NOMEM. Does not change the machine; not while it is stepped. */
-PLMM_NODISCARD plmm_status plmm_agg_round_unmask(const plmm_agg_round *m, uint32_t *sum,
+PLMM_NODISCARD plmm_status plmm_agg_round_unmask(const plmm_agg_round *m, void *sum,
                                                  plmm_agg_unmasked *out, plmm_error *err);
 
 #endif

@@ -181,7 +181,7 @@ void plmm_client_round_name(const plmm_client_round *m, uint64_t *round, uint32_
 /* The data plane of MASK: encodes delta[0..length) with its weight, adds the masks, packs.
  *   payload  out, payload_len octets, to be stored by PERSIST_UPLOAD and sent by SEND_UPLOAD
  *   digest   out, for the event MASKED
- *   lanes    length + 1 lanes of scratch; wiped
+ *   lanes    plmm_round_lanes lanes of scratch; wiped
  *   delta    the local update, SECRET; not kept
  * PLMM_ERR_STATE if the machine is not in MASKING, PLMM_ERR_RANGE if length is not the session's or
  * a coordinate is not finite. Does not change the machine; not while it is stepped. */

@@ -28,14 +28,16 @@ typedef struct plmm_policy {
     uint32_t weight_max;    /* refuse a larger weight: it bounds this device's influence... */
     double clip_max;        /* ... and the size of what it gives */
     uint32_t steps_max;     /* refuse to train longer */
+    uint32_t protocols;     /* bit p: protocol p is good */
+    uint32_t masks;         /* bit m: masking m is good */
     uint32_t streams;       /* bit s: mask stream s is good */
     uint32_t vectors_n;
     plmm_policy_vector vectors[PLMM_POLICY_FACTORS_MAX];
 } plmm_policy;
 
 /* Defaults: n_min 10, gamma 10 %, sigma 40, eta 20, semi-malicious, survivors at least half of the
- * roster, weight up to 2^16, clip up to 100, steps up to 100,000, every stream of this build; no
- * vectors: the caller adds those of its model. */
+ * roster, weight up to 2^16, clip up to 100, steps up to 100,000, every protocol, masking and
+ * stream of this build; no vectors: the caller adds those of its model. */
 void plmm_policy_default(plmm_policy *p, const plmm_anchor *anchor);
 
 /* PLMM_ERR_RANGE, naming the field, if the policy itself makes no sense. */

@@ -14,6 +14,20 @@
 #include "plmm/enrol.h"
 #include "plmm/graph.h"
 
+/* How a sum is made. On the wire: never renumber. */
+typedef enum plmm_protocol {
+    PLMM_PROTOCOL_SECAGG = 1, /* SecAgg+: neighbours, four exchanges */
+    PLMM_PROTOCOL_ONESHOT = 2 /* one message a device, a committee opens the sum */
+} plmm_protocol;
+
+/* What hides a vector. On the wire: never renumber. */
+typedef enum plmm_masking {
+    PLMM_MASK_RING = 1,     /* streams over Z_{2^b}, plmm/mask.h */
+    PLMM_MASK_KAHE = 2,     /* Ring-LWE with added keys, plmm/kahe.h: its short parameters */
+    PLMM_MASK_KAHE_LONG = 3 /* ... and its long ones */
+} plmm_masking;
+
+/* The fields of a sum without noise are those of plmm_round_params_init. */
 typedef struct plmm_round_params {
     char expert[PLMM_EXPERT_MAX + 1];
     uint64_t round;   /* 1.. */
@@ -21,21 +35,40 @@ typedef struct plmm_round_params {
     uint32_t cohort;  /* most devices on the roster, 3..PLMM_DEVICES_MAX; n of the no-wrap bound */
     uint32_t n_min;   /* fewest vectors that may be summed, 3..cohort */
     uint32_t gamma_ppm, delta_ppm, sigma, eta, trust; /* see plmm/graph.h */
+    uint32_t protocol;                                /* plmm_protocol */
+    uint32_t mask;                                    /* plmm_masking */
     uint32_t stream;                                  /* plmm_stream of the masks */
-    uint32_t ring_bits;                               /* b: vectors are over Z_{2^b} */
+    /* Who may take part: devices whose keyed hash of the registrar's previous link, its upper 32
+     * bits, is below rate; UINT32_MAX: everyone. */
+    uint32_t rate;
+    uint32_t group, groups; /* sub-cohort 0..groups-1 of the round; 1: the round is not split */
+    uint32_t ring_bits;     /* b: vectors are over Z_{2^b} */
     uint32_t quant_bits;
     uint32_t weight_max;
     double clip;
-    uint32_t length;              /* coordinates of the travelling vector, without the weight */
-    uint32_t method, factor;      /* what travels: numbers of the nn room, opaque here */
-    plmm_hash names;              /* of the names and shapes of the travelling tensors */
-    plmm_hash model;              /* of the manifest of the version that is trained */
-    plmm_hash beacon;             /* the aggregator's contribution to the session */
+    uint32_t rotate;   /* 1: a randomised Hadamard rotation before rounding */
+    uint32_t clip_bit; /* 1: one more lane, "my norm is below the clip" */
+    /* Differential privacy. With noise every device weighs 1 and no weight travels. */
+    uint32_t noise;          /* 0 none, 1 Skellam, 2 discrete Gaussian */
+    uint32_t noise_mode;     /* 1 distributed, 2 central, 3 local; 0 without noise */
+    uint64_t noise_units;    /* variance of the sum's noise by honest survivors, in 1/16 lattice
+                              units squared; 0 without noise */
+    uint32_t noise_levels;   /* noise components that can be taken out of the sum again */
+    uint32_t length;         /* coordinates of the travelling vector, without the weight */
+    uint32_t method, factor; /* what travels: numbers of the nn room, opaque here */
+    plmm_hash names;         /* of the names and shapes of the travelling tensors */
+    plmm_hash model;         /* of the manifest of the version that is trained */
+    plmm_hash beacon;        /* the aggregator's contribution to the session */
     uint32_t steps, batch_tokens; /* local training */
     double learning_rate;
 } plmm_round_params;
 
-/* PLMM_ERR_RANGE, naming the field, if one is out of its range or the sum could wrap. */
+/* Zeroes *p but for what is not zero without noise or split: SecAgg+ over Z_{2^b} with ChaCha20,
+ * everyone eligible, one group. */
+void plmm_round_params_init(plmm_round_params *p);
+
+/* PLMM_ERR_RANGE, naming the field, if one is out of its range or the sum could wrap;
+ * PLMM_ERR_UNSUPPORTED if this build does not have the choice. */
 PLMM_NODISCARD plmm_status plmm_round_params_check(const plmm_round_params *p, plmm_error *err);
 
 /* Digest of all fields in their order. */
@@ -46,7 +79,15 @@ void plmm_round_params_hash(plmm_hash *out, const plmm_round_params *p);
 plmm_encoding plmm_round_encoding(const plmm_round_params *p);
 plmm_graph_params plmm_round_graph(const plmm_round_params *p, uint32_t n);
 
-/* Octets of a masked vector: length + 1 lanes of ring_bits, packed. */
+/* Lanes of a vector: the coordinates, then the weight (without noise only), then the clip's bit (if
+ * there is one). */
+uint32_t plmm_round_lanes(const plmm_round_params *p);
+
+/* Octets of the aggregator's accumulator, a multiple of 64: zeroed and 64-aligned (plmm_alloc) at
+ * the beginning of a round. */
+size_t plmm_round_sum_bytes(const plmm_round_params *p);
+
+/* Octets of a masked vector: plmm_round_lanes lanes of ring_bits, packed. */
 size_t plmm_round_payload_bytes(const plmm_round_params *p);
 
 /* Why a party ended a round early. On the wire (result message): never renumber. */
