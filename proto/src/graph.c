@@ -35,7 +35,7 @@ static double log_choose(uint32_t n, uint32_t k)
 }
 
 /* Hypergeometric: k draws from n of which `marked` are marked; p[x] = Pr[x marked], x = 0..k. */
-static void hypergeometric(double *p, uint32_t n, uint32_t marked, uint32_t k)
+void plmm_hypergeometric(double *p, uint32_t n, uint32_t marked, uint32_t k)
 {
     uint32_t lo = marked + k > n ? marked + k - n : 0, hi = marked < k ? marked : k;
     memset(p, 0, ((size_t)k + 1) * sizeof p[0]);
@@ -51,7 +51,7 @@ static void hypergeometric(double *p, uint32_t n, uint32_t marked, uint32_t k)
 }
 
 /* Smallest t with Pr[X > t] <= bound. */
-static uint32_t upper_quantile(const double *p, uint32_t k, double bound)
+uint32_t plmm_upper_quantile(const double *p, uint32_t k, double bound)
 {
     double tail = 0.0;
     uint32_t t = k;
@@ -62,7 +62,7 @@ static uint32_t upper_quantile(const double *p, uint32_t k, double bound)
 }
 
 /* Smallest t with Pr[X <= t] >= bound: fewer than t happens with probability below bound. */
-static uint32_t lower_quantile(const double *p, uint32_t k, double bound)
+uint32_t plmm_lower_quantile(const double *p, uint32_t k, double bound)
 {
     double sum = p[0];
     uint32_t t = 0;
@@ -71,10 +71,6 @@ static uint32_t lower_quantile(const double *p, uint32_t k, double bound)
     }
     return t;
 }
-
-typedef struct counts {
-    uint32_t corrupt, dropped, surviving;
-} counts;
 
 static uint32_t ppm_floor(uint32_t n, uint32_t ppm)
 {
@@ -86,16 +82,17 @@ static uint32_t ppm_ceil(uint32_t n, uint32_t ppm)
     return (uint32_t)(((uint64_t)n * ppm + 999999) / 1000000);
 }
 
-static counts counts_of(const plmm_graph_params *p)
+plmm_counts plmm_counts_of(const plmm_graph_params *p)
 {
-    counts c = {.corrupt = ppm_ceil(p->n, p->gamma_ppm), .dropped = ppm_floor(p->n, p->delta_ppm)};
+    plmm_counts c = {.corrupt = ppm_ceil(p->n, p->gamma_ppm),
+                     .dropped = ppm_floor(p->n, p->delta_ppm)};
     c.corrupt = c.corrupt == 0 ? 1 : c.corrupt;
     c.surviving = ppm_ceil(p->n, 1000000 - p->delta_ppm);
     return c;
 }
 
 /* Two disjoint runs of k/2 bad devices cut the cycle: union bound over where they stand. */
-static bool connected(const plmm_graph_params *p, const counts *c, uint32_t k)
+static bool connected(const plmm_graph_params *p, const plmm_counts *c, uint32_t k)
 {
     uint32_t bad = c->corrupt + c->dropped;
     if (k > bad || k == p->n - 1) {
@@ -106,17 +103,17 @@ static bool connected(const plmm_graph_params *p, const counts *c, uint32_t k)
     return lp < -((double)p->sigma + 1) * LN2;
 }
 
-static bool try_degree(plmm_graph_degree *out, const plmm_graph_params *p, const counts *c,
+static bool try_degree(plmm_graph_degree *out, const plmm_graph_params *p, const plmm_counts *c,
                        uint32_t k)
 {
     double pmf[PLMM_NEIGHBOURS_MAX + 1]; /* 8 KiB */
     if (!connected(p, c, k)) {
         return false;
     }
-    hypergeometric(pmf, p->n, c->corrupt, k);
-    uint32_t t1 = upper_quantile(pmf, k, exp2(-((double)p->sigma + 1)) / (double)p->n);
-    hypergeometric(pmf, p->n, c->surviving, k);
-    uint32_t t2 = lower_quantile(pmf, k, exp2(-(double)p->eta) / (double)p->n);
+    plmm_hypergeometric(pmf, p->n, c->corrupt, k);
+    uint32_t t1 = plmm_upper_quantile(pmf, k, exp2(-((double)p->sigma + 1)) / (double)p->n);
+    plmm_hypergeometric(pmf, p->n, c->surviving, k);
+    uint32_t t2 = plmm_lower_quantile(pmf, k, exp2(-(double)p->eta) / (double)p->n);
     uint32_t least = t1;
     if (p->trust == PLMM_TRUST_SEMI_MALICIOUS) {
         least = (4 * (t1 + k) - 5 + 7) / 8; /* ceil((t1 + k - 1.25) / 2) */
@@ -128,7 +125,7 @@ static bool try_degree(plmm_graph_degree *out, const plmm_graph_params *p, const
     return true;
 }
 
-static bool in_range(const plmm_graph_params *p)
+bool plmm_graph_in_range(const plmm_graph_params *p)
 {
     return p->n >= 3 && p->n <= PLMM_DEVICES_MAX && p->gamma_ppm < 500000 &&
            p->delta_ppm < 1000000 && p->sigma >= 1 && p->sigma <= 80 && p->eta >= 1 &&
@@ -138,10 +135,10 @@ static bool in_range(const plmm_graph_params *p)
 
 bool plmm_degree_find(plmm_graph_degree *out, const plmm_graph_params *p)
 {
-    if (!in_range(p)) {
+    if (!plmm_graph_in_range(p)) {
         return false;
     }
-    counts c = counts_of(p);
+    plmm_counts c = plmm_counts_of(p);
     if (c.corrupt + c.dropped >= p->n) {
         return false;
     }
@@ -223,7 +220,7 @@ plmm_status plmm_graph_degree_solve(plmm_graph_degree *out, const plmm_graph_par
         return plmm_fail(err, PLMM_ERR_RANGE, "a cohort of %u devices is impossible, must be 3..%d",
                          p->n, PLMM_DEVICES_MAX);
     }
-    if (!in_range(p)) {
+    if (!plmm_graph_in_range(p)) {
         return plmm_fail(err, PLMM_ERR_RANGE,
                          "gamma %g must be 0..0.499999, delta %g 0..0.999999, sigma %u 1..80, eta "
                          "%u 1..60, trust %u 1 or 2",
