@@ -53,6 +53,11 @@ static void test_vector(const char *name)
     CHECK(memcmp(back, x, 4 * (d + 1)) == 0, "%s: unpacked", name);
 }
 
+#define ENC(c, q, w, n, b)                                                                         \
+    {                                                                                              \
+        .clip = (c), .quant_bits = (q), .weight_max = (w), .n_max = (n), .ring_bits = (b)          \
+    }
+
 static void test_parameters(void)
 {
     static const struct {
@@ -62,29 +67,29 @@ static void test_parameters(void)
         plmm_status want;
         const char *says;
     } rows[] = {
-        {"sane", {1, 16, 20, 100, 23}, 23, PLMM_OK, ""},
-        {"more than needed", {1, 16, 20, 100, 32}, 23, PLMM_OK, ""},
-        {"one bit short", {1, 16, 20, 100, 22}, 23, PLMM_ERR_RANGE, "at least 23 bits"},
+        {"sane", ENC(1, 16, 20, 100, 23), 23, PLMM_OK, ""},
+        {"more than needed", ENC(1, 16, 20, 100, 32), 23, PLMM_OK, ""},
+        {"one bit short", ENC(1, 16, 20, 100, 22), 23, PLMM_ERR_RANGE, "at least 23 bits"},
         /* 128 * 32767 = 2^22 - 128 fits 23 bits, 129 does not: the bound is 2^22 - 1. */
-        {"last that fits", {1, 16, 1, 128, 23}, 23, PLMM_OK, ""},
-        {"first that does not", {1, 16, 1, 129, 23}, 24, PLMM_ERR_RANGE, "could wrap"},
-        {"the weight decides", {1, 4, 1000, 1000, 20}, 21, PLMM_ERR_RANGE, "1000 a coordinate"},
-        {"2^17 needs 2^18 - 1", {1, 4, 128, 1024, 18}, 19, PLMM_ERR_RANGE, "at least 19 bits"},
-        {"smallest ring", {1, 2, 1, 1, 8}, 8, PLMM_OK, ""},
-        {"largest", {1, 31, 1, 2, 32}, 32, PLMM_OK, ""},
-        {"no ring", {1, 31, 1, 3, 32}, 0, PLMM_ERR_RANGE, "more than 32 bits"},
-        {"clip 0", {0, 16, 20, 100, 32}, 0, PLMM_ERR_RANGE, "clip 0"},
-        {"clip < 0", {-1, 16, 20, 100, 32}, 0, PLMM_ERR_RANGE, "clip -1"},
-        {"clip huge", {1e300, 16, 20, 100, 32}, 0, PLMM_ERR_RANGE, "clip"},
-        {"q 1", {1, 1, 20, 100, 32}, 0, PLMM_ERR_RANGE, "1 quantiser"},
-        {"q 32", {1, 32, 20, 100, 32}, 0, PLMM_ERR_RANGE, "32 quantiser"},
-        {"W 0", {1, 16, 0, 100, 32}, 0, PLMM_ERR_RANGE, "weight_max 0"},
-        {"W huge", {1, 16, UINT32_MAX, 1, 32}, 0, PLMM_ERR_RANGE, "weight_max"},
-        {"n 0", {1, 16, 20, 0, 32}, 0, PLMM_ERR_RANGE, "sum 0 devices"},
-        {"n huge", {1, 2, 1, PLMM_COHORT_MAX + 1, 32}, 0, PLMM_ERR_RANGE, "devices"},
-        {"b 7", {1, 2, 1, 1, 7}, 8, PLMM_ERR_RANGE, "7 bits"},
-        {"b 33", {1, 2, 1, 1, 33}, 8, PLMM_ERR_RANGE, "33 bits"},
-        {"b 0", {1, 2, 1, 1, 0}, 8, PLMM_ERR_RANGE, "0 bits"},
+        {"last that fits", ENC(1, 16, 1, 128, 23), 23, PLMM_OK, ""},
+        {"first that does not", ENC(1, 16, 1, 129, 23), 24, PLMM_ERR_RANGE, "could wrap"},
+        {"the weight decides", ENC(1, 4, 1000, 1000, 20), 21, PLMM_ERR_RANGE, "1000 a coordinate"},
+        {"2^17 needs 2^18 - 1", ENC(1, 4, 128, 1024, 18), 19, PLMM_ERR_RANGE, "at least 19 bits"},
+        {"smallest ring", ENC(1, 2, 1, 1, 8), 8, PLMM_OK, ""},
+        {"largest", ENC(1, 31, 1, 2, 32), 32, PLMM_OK, ""},
+        {"no ring", ENC(1, 31, 1, 3, 32), 0, PLMM_ERR_RANGE, "more than 32 bits"},
+        {"clip 0", ENC(0, 16, 20, 100, 32), 0, PLMM_ERR_RANGE, "clip 0"},
+        {"clip < 0", ENC(-1, 16, 20, 100, 32), 0, PLMM_ERR_RANGE, "clip -1"},
+        {"clip huge", ENC(1e300, 16, 20, 100, 32), 0, PLMM_ERR_RANGE, "clip"},
+        {"q 1", ENC(1, 1, 20, 100, 32), 0, PLMM_ERR_RANGE, "1 quantiser"},
+        {"q 32", ENC(1, 32, 20, 100, 32), 0, PLMM_ERR_RANGE, "32 quantiser"},
+        {"W 0", ENC(1, 16, 0, 100, 32), 0, PLMM_ERR_RANGE, "weight_max 0"},
+        {"W huge", ENC(1, 16, UINT32_MAX, 1, 32), 0, PLMM_ERR_RANGE, "weight_max"},
+        {"n 0", ENC(1, 16, 20, 0, 32), 0, PLMM_ERR_RANGE, "sum 0 devices"},
+        {"n huge", ENC(1, 2, 1, PLMM_COHORT_MAX + 1, 32), 0, PLMM_ERR_RANGE, "devices"},
+        {"b 7", ENC(1, 2, 1, 1, 7), 8, PLMM_ERR_RANGE, "7 bits"},
+        {"b 33", ENC(1, 2, 1, 1, 33), 8, PLMM_ERR_RANGE, "33 bits"},
+        {"b 0", ENC(1, 2, 1, 1, 0), 8, PLMM_ERR_RANGE, "0 bits"},
     };
     for (size_t i = 0; i < COUNT(rows); i++) {
         plmm_error err = {0};
