@@ -172,6 +172,20 @@ const char *plmm_abort_str(uint32_t reason)
         "this device lost the vector it had masked and sits the round out",
         "a local failure",
         "the aggregator was silent for too long",
+        "the registrar did not seal the roster",
     };
     return reason < sizeof text / sizeof text[0] ? text[reason] : "unknown reason";
+}
+
+const char *plmm_refusal_str(uint32_t refusal)
+{
+    static const char *const text[PLMM_REFUSALS] = {
+        "none",           "weak parameters", "another model",   "replayed round", "forged seal",
+        "foreign roster", "foreign link",    "not eligible",    "cohort",         "degree",
+        "not listed",     "foreign entry",   "bad key",         "not certified",  "second seal",
+        "no link left",   "bad signature",   "another session", "malformed",      "out of turn",
+        "two stories",    "not in set",      "alive and dead",  "too few",        "disagreement",
+        "bad vector",     "wrong share",
+    };
+    return refusal < PLMM_REFUSALS ? text[refusal] : "unknown";
 }

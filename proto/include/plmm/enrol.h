@@ -10,7 +10,14 @@
 
 #include "plmm/limits.h"
 
-enum { PLMM_AGGREGATOR_ID = 0 };
+#define PLMM_AGGREGATOR_ID UINT64_C(0)
+#define PLMM_REGISTRAR_ID  (UINT64_MAX - 1)
+
+/* A link of the registrar's hash chain (plmm/registrar.h). */
+typedef struct plmm_link {
+    uint64_t index;
+    plmm_hash value;
+} plmm_link;
 
 typedef struct plmm_certificate {
     uint64_t device;
@@ -23,7 +30,8 @@ typedef struct plmm_certificate {
 typedef struct plmm_anchor {
     char expert[PLMM_EXPERT_MAX + 1];
     plmm_sign_pk aggregator; /* signs what the aggregator sends, and manifests */
-    plmm_sign_pk registrar;  /* signs certificates */
+    plmm_sign_pk registrar;  /* signs certificates and seals */
+    plmm_link link;          /* of the registrar's chain: its first, or the last at enrolment */
 } plmm_anchor;
 
 /* PLMM_ERR_RANGE unless name is 1..PLMM_EXPERT_MAX octets of a-z 0-9 . - _ and starts with a letter

@@ -16,6 +16,9 @@ enum {
     PLMM_NEIGHBOURS_MAX = 1024,   /* k */
     PLMM_VECTOR_MAX = 1 << 24,    /* coordinates, the weight not counted */
     PLMM_PERIOD_MS_MAX = 1 << 30, /* a deadline is at most 12 days away */
+    PLMM_ATTEMPTS_MAX = 16,       /* attempts at one round */
+    PLMM_EPOCH_ROUNDS = 256,      /* a channel key is used for at most so many rounds */
+    PLMM_CHANNELS_MAX = 1 << 16,  /* pairs a device remembers */
 
     /* Names. */
     PLMM_EXPERT_MAX = 47,    /* octets of an expert's name: a-z 0-9 . - _ */

@@ -90,6 +90,20 @@ size_t plmm_round_sum_bytes(const plmm_round_params *p);
 /* Octets of a masked vector: plmm_round_lanes lanes of ring_bits, packed. */
 size_t plmm_round_payload_bytes(const plmm_round_params *p);
 
+/* What the registrar signs of a roster; see plmm/registrar.h. */
+typedef struct plmm_round_seal {
+    uint64_t round;
+    uint32_t group;
+    plmm_hash params;    /* plmm_round_params_hash */
+    plmm_hash root;      /* of the roster's Merkle tree */
+    plmm_hash ids;       /* of the list of its ids */
+    uint32_t n;          /* devices on it */
+    uint32_t eligible;   /* E: enrolled devices that the lottery admits, n or more */
+    uint32_t population; /* enrolled devices */
+    plmm_link link;      /* opened now */
+    plmm_signature signature;
+} plmm_round_seal;
+
 /* Why a party ended a round early. On the wire (result message): never renumber. */
 typedef enum plmm_abort {
     PLMM_ABORT_NONE = 0,
@@ -106,10 +120,50 @@ typedef enum plmm_abort {
     PLMM_ABORT_MODEL = 11,           /* this device has another version: fetch it, check in again */
     PLMM_ABORT_LOST = 12,            /* this device's own data is gone: it sits the round out */
     PLMM_ABORT_LOCAL = 13,           /* a local failure, such as training */
-    PLMM_ABORT_SILENCE = 14          /* the aggregator said nothing for too long */
+    PLMM_ABORT_SILENCE = 14,         /* the aggregator said nothing for too long */
+    PLMM_ABORT_NO_SEAL = 15          /* the registrar did not seal the roster */
 } plmm_abort;
 
 /* Sentence for a reason; "unknown reason" outside the list. Never NULL. */
 const char *plmm_abort_str(uint32_t reason);
+
+/* What a party caught another at: one number for each lie. Beside the sentence in actions and
+ * answers, so that a program can tell them apart. On the wire (seal message): never renumber. */
+typedef enum plmm_refusal {
+    PLMM_REFUSAL_NONE = 0,
+    /* of parameters */
+    PLMM_REFUSAL_WEAK = 1,  /* parameters that protect less than the policy wants */
+    PLMM_REFUSAL_MODEL = 2, /* another version of the expert */
+    PLMM_REFUSAL_ROUND = 3, /* a round, attempt or epoch that was before: replayed */
+    /* of cohorts */
+    PLMM_REFUSAL_SEAL = 4,        /* the registrar did not sign this seal */
+    PLMM_REFUSAL_ROSTER = 5,      /* the seal is of another round, roster or parameters */
+    PLMM_REFUSAL_LINK = 6,        /* a link that is not of the registrar's chain */
+    PLMM_REFUSAL_ELIGIBLE = 7,    /* a device that may not take part in this round */
+    PLMM_REFUSAL_COHORT = 8,      /* too few devices on the roster, or more than are eligible */
+    PLMM_REFUSAL_DEGREE = 9,      /* other neighbours or threshold than computed */
+    PLMM_REFUSAL_NOT_LISTED = 10, /* the roster does not have this device as it advertised */
+    PLMM_REFUSAL_ENTRY = 11, /* an entry that is not of the sealed roster, or not its owner's */
+    PLMM_REFUSAL_KEY = 12,   /* a key of low order, or one that is there twice */
+    PLMM_REFUSAL_CERTIFICATE = 13, /* a device the registrar did not certify, or revoked */
+    PLMM_REFUSAL_SECOND_SEAL = 14, /* another roster for a round that is sealed */
+    PLMM_REFUSAL_EXHAUSTED = 15,   /* no link is left in the chain */
+    /* of sets and shares */
+    PLMM_REFUSAL_SIGNATURE = 16,      /* a frame that its sender did not sign */
+    PLMM_REFUSAL_SESSION = 17,        /* of another session */
+    PLMM_REFUSAL_FORM = 18,           /* wrong length, order or padding */
+    PLMM_REFUSAL_TURN = 19,           /* a message out of turn */
+    PLMM_REFUSAL_TWO_STORIES = 20,    /* two different messages, or survivor sets, in one round */
+    PLMM_REFUSAL_NOT_IN_SET = 21,     /* a set without this device */
+    PLMM_REFUSAL_ALIVE_AND_DEAD = 22, /* a set with a device that was out before */
+    PLMM_REFUSAL_TOO_FEW = 23,        /* a set of too few devices, or of too few neighbours */
+    PLMM_REFUSAL_DISAGREE = 24,       /* too few neighbours saw the same survivors */
+    PLMM_REFUSAL_VECTOR = 25,         /* a vector that is none of the session */
+    PLMM_REFUSAL_SHARE = 26,          /* a share out of the field, unasked or wrong */
+    PLMM_REFUSALS
+} plmm_refusal;
+
+/* Name of a refusal ("two stories") for logs and tests; "unknown" outside the list. Never NULL. */
+const char *plmm_refusal_str(uint32_t refusal);
 
 #endif
