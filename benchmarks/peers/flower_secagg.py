@@ -4,7 +4,7 @@
 By hand, never part of the build or the tests:
     python3 -m venv /tmp/flower && /tmp/flower/bin/pip install 'flwr==1.28.*'
     /tmp/flower/bin/python benchmarks/peers/flower_secagg.py > /tmp/flower.json
-    build/release/benchmarks/bench_secagg --flower /tmp/flower.json ...
+    build/release/benchmarks/bench_round secagg --flower /tmp/flower.json
 
 The functions are called as Flower's client mod and server workflow call them (`_setup`, `_share_keys`,
 `_collect_masked_vectors`, `_unmask`; `combine_shares`, `generate_shared_key`, `pseudo_rand_gen`), without
@@ -192,9 +192,9 @@ def main():
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     p.add_argument("--repeat", type=int, default=3)
     p.add_argument("--size", action="append", metavar="K,T,D",
-                   help="neighbours, threshold, coordinates (default: 96,67,1000000 and 100,67,50000)")
+                   help="neighbours, threshold, coordinates (default: 96,67,1000000, 96,67,50000 and 100,67,50000)")
     a = p.parse_args()
-    sizes = [tuple(int(x) for x in s.split(",")) for s in a.size or ["96,67,1000000", "100,67,50000"]]
+    sizes = [tuple(int(x) for x in s.split(",")) for s in a.size or ["96,67,1000000", "96,67,50000", "100,67,50000"]]
     check_round(5, 1000)
     for k, t, d in sizes:
         for line in (measure_device(k, t, d, a.repeat), measure_server(k, t, d, a.repeat)):
