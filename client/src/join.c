@@ -596,6 +596,7 @@ static plmm_status after_round(join *j, plmm_error *err)
     case PLMM_ABORT_DROPPED:
     case PLMM_ABORT_LOST:
     case PLMM_ABORT_SILENCE:
+    case PLMM_ABORT_NO_SEAL:
         break;
     }
     if (!patient(j)) {

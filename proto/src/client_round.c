@@ -262,9 +262,9 @@ static plmm_status on_result(plmm_client_round *m, plmm_client_step *s)
         return PLMM_OK;
     }
     uint32_t why = r.reason == PLMM_ABORT_NONE ? (uint32_t)PLMM_ABORT_DROPPED : r.reason;
-    if (why > PLMM_ABORT_SILENCE) {
+    if (why > PLMM_ABORT_NO_SEAL) {
         return plmm_fail(s->err, PLMM_ERR_WIRE, "result has reason %u, at most %d", why,
-                         PLMM_ABORT_SILENCE);
+                         PLMM_ABORT_NO_SEAL);
     }
     return plmm_client_leave(m, s->out, (plmm_abort)why, &r.model,
                              "the aggregator ended the round: %s", plmm_abort_str(why));
