@@ -6,10 +6,11 @@ set -eu
 runtime='_GLOBAL_OFFSET_TABLE_|__stack_chk_fail|__popcount.i2|__(asan|ubsan|tsan|sanitizer|sancov|gcov|llvm|odr_asan)_.*|__gcov.*|__assert_fail|__sanitizer.*'
 memory='memcpy|memmove|memset|memcmp|mem(chr)?|strlen|strcmp|strncmp|strnlen|__mem.*_chk|__str.*_chk'
 text='v?snprintf|__v?snprintf_chk|__isoc99_.*'
+cpu='__cpu_model|__cpu_indicator_init|getauxval' # which instructions there are, never what time it is
 math='exp|log|log2|exp2|expm1|log1p|lgamma|lgamma_r|ceil|floor|sqrt|fabs|pow|signgam|lround|llround|rint|nearbyint|round|ldexp|frexp|fmin|fmax|isfinite|erfc|fmod|sin|cos|sincos|__(ceil|floor)'
 case "$2" in
 proto) allowed="plmm_.*|pb_.*|qsort|bsearch|$memory|$math|$text|$runtime" ;;
-crypto) allowed="plmm_.*|sodium_(mem.*|init|is_zero|add|compare|increment|malloc|free|mprotect_.*)|crypto_.*|randombytes_buf|$memory|$math|$text|$runtime" ;;
+crypto) allowed="plmm_.*|$cpu|sodium_(mem.*|init|is_zero|add|compare|increment|malloc|free|mprotect_.*)|crypto_.*|randombytes_buf|$memory|$math|$text|$runtime" ;;
 *)
     echo "purity.sh: unknown room '$2', expected proto or crypto" >&2
     exit 2

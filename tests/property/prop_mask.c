@@ -1,4 +1,5 @@
 /* Masks: fast path equals reference, ranges equal the whole, sums cancel, lanes are uniform. */
+#include "aes_internal.h"
 #include "plmm/mask.h"
 #include "plmm/rng.h"
 #include "test.h"
@@ -21,8 +22,8 @@ static plmm_mask random_mask(plmm_rng *r, plmm_mask_sign sign)
     plmm_hash context;
     random_bytes(r, secret, sizeof secret);
     random_bytes(r, context.b, sizeof context.b);
-    CHECK(plmm_mask_init(&m, PLMM_STREAM_CHACHA20, secret, &context, sign, NULL) == PLMM_OK,
-          "init");
+    uint32_t stream = 1 + (uint32_t)plmm_rng_below(r, 2);
+    CHECK(plmm_mask_init(&m, stream, secret, &context, sign, NULL) == PLMM_OK, "init");
     return m;
 }
 
@@ -35,26 +36,61 @@ static uint32_t random_lanes(plmm_rng *r, uint32_t *x, size_t n)
     return bits;
 }
 
-/* Fast = reference, at any length, offset and width; then the same with the vector cut in two. */
-static void prop_paths_agree(plmm_rng *r, int step)
+static plmm_mask_sign random_sign(plmm_rng *r)
+{
+    return plmm_rng_below(r, 2) == 0 ? PLMM_MASK_ADD : PLMM_MASK_SUB;
+}
+
+/* Every path at any length, offset and width, streams mixed, gives the lanes of a, which are those
+ * of b masked; and again with the vector cut in two. */
+static void check_paths(plmm_rng *r, size_t n, uint64_t offset, uint32_t bits, const plmm_mask *m,
+                        size_t count)
+{
+    const plmm__aes *paths[PLMM__AES_PATHS];
+    size_t all = plmm__aes_all(paths);
+    for (size_t k = 0; k < all; k++) {
+        size_t cut = (size_t)plmm_rng_below(r, n + 1);
+        plmm__aes_use(paths[k]);
+        memcpy(c, b, n * 4);
+        plmm_mask_apply(c, n, offset, bits, m, count);
+        CHECK(memcmp(a, c, n * 4) == 0, "%s: n %zu offset %" PRIu64 " bits %u", paths[k]->name, n,
+              offset, bits);
+        memcpy(c, b, n * 4);
+        plmm_mask_apply(c + cut, n - cut, offset + cut, bits, m, count);
+        plmm_mask_apply(c, cut, offset, bits, m, count);
+        CHECK(memcmp(a, c, n * 4) == 0, "%s: cut at %zu of %zu", paths[k]->name, cut, n);
+    }
+    plmm__aes_use(NULL);
+}
+
+/* The reference is slow: few lanes beside it, and many of the paths beside each other. */
+static void prop_paths_agree(plmm_rng *r, bool reference)
 {
     plmm_mask m[MASKS];
-    size_t count = 1 + (size_t)plmm_rng_below(r, MASKS), n = (size_t)plmm_rng_below(r, LANES + 1);
+    size_t count = 1 + (size_t)plmm_rng_below(r, MASKS);
+    size_t n = (size_t)plmm_rng_below(r, (reference ? 300 : LANES) + 1);
     uint64_t offset = plmm_rng_below(r, 3) == 0 ? 0 : plmm_rng_below(r, UINT64_C(1) << 33);
     uint32_t bits = random_lanes(r, a, n);
-    size_t cut = (size_t)plmm_rng_below(r, n + 1);
     memcpy(b, a, sizeof a);
-    memcpy(c, a, sizeof a);
     for (size_t j = 0; j < count; j++) {
-        m[j] = random_mask(r, plmm_rng_below(r, 2) == 0 ? PLMM_MASK_ADD : PLMM_MASK_SUB);
+        m[j] = random_mask(r, random_sign(r));
     }
-    plmm_mask_apply(a, n, offset, bits, m, count);
-    plmm_mask_apply_ref(b, n, offset, bits, m, count);
-    CHECK(memcmp(a, b, n * 4) == 0, "step %d: n %zu offset %" PRIu64 " bits %u", step, n, offset,
-          bits);
-    plmm_mask_apply(c + cut, n - cut, offset + cut, bits, m, count);
-    plmm_mask_apply(c, cut, offset, bits, m, count);
-    CHECK(memcmp(a, c, n * 4) == 0, "step %d: cut at %zu of %zu", step, cut, n);
+    (reference ? plmm_mask_apply_ref : plmm_mask_apply)(a, n, offset, bits, m, count);
+    check_paths(r, n, offset, bits, m, count);
+}
+
+/* Every path makes the same round keys. */
+static void prop_schedules_agree(plmm_rng *r)
+{
+    const plmm__aes *paths[PLMM__AES_PATHS];
+    size_t all = plmm__aes_all(paths);
+    uint8_t key[32], want[PLMM_MASK_KEY_BYTES], got[PLMM_MASK_KEY_BYTES];
+    random_bytes(r, key, sizeof key);
+    paths[all - 1]->expand(want, key);
+    for (size_t k = 0; k + 1 < all; k++) {
+        paths[k]->expand(got, key);
+        CHECK(memcmp(got, want, sizeof got) == 0, "%s: round keys", paths[k]->name);
+    }
 }
 
 static void prop_add_then_subtract(plmm_rng *r, int step)
@@ -131,7 +167,8 @@ int main(void)
     plmm_rng_init(&r, plmm_test_seed(1), 0);
     CHECK(plmm_crypto_init(NULL) == PLMM_OK, "libsodium starts");
     for (int step = 0; step < 200; step++) {
-        prop_paths_agree(&r, step);
+        prop_paths_agree(&r, step % 4 == 0);
+        prop_schedules_agree(&r);
         prop_add_then_subtract(&r, step);
         prop_pairs_cancel(&r, step);
     }

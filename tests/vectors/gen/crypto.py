@@ -4,7 +4,7 @@
 Run by hand: python3 tests/vectors/gen/crypto.py > tests/vectors/crypto.vec
 Needs only `cryptography` (Ed25519, X25519, ChaCha20, Poly1305); BLAKE2b is hashlib's, everything else is
 written here from the header comments. Published vectors are asserted before anything is written:
-RFC 8439 A.1, RFC 8032 7.1, RFC 7748 6.1, draft-irtf-cfrg-xchacha-03 A.3.1, RFC 7693 (BLAKE2b), and the
+RFC 8439 A.1, FIPS 197 A.3 and C.3, NIST SP 800-38A F.5.5, RFC 8032 7.1, RFC 7748 6.1, draft-irtf-cfrg-xchacha-03 A.3.1, RFC 7693 (BLAKE2b), and the
 Shamir shares of google-parfait/federated-compute fcp/secagg/shared/shamir_secret_sharing_test.cc.
 """
 import hashlib
@@ -14,7 +14,7 @@ import struct
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
@@ -51,6 +51,10 @@ def kdf(key, label, info=b""):
 def chacha20(key, counter, n):
     c = Cipher(algorithms.ChaCha20(key, le32(counter) + bytes(12)), None).encryptor()
     return c.update(bytes(n))
+
+
+def aes_ctr(key, counter, n):
+    return Cipher(algorithms.AES(key), modes.CTR(counter)).encryptor().update(bytes(n))
 
 
 def expand(seed, label, n):
@@ -106,8 +110,11 @@ def mask_key(secret, stream, context):
     return kdf(secret, b"mask.key", le32(stream) + context)
 
 
-def mask_lanes(key, offset, n, bits):
-    stream = chacha20(key, offset // 16, 64 * (n // 16 + 2))[4 * (offset % 16):]
+def mask_lanes(key, offset, n, bits, aes=False):
+    if aes:
+        stream = aes_ctr(key, (offset // 4).to_bytes(16, "big"), 4 * n + 16)[4 * (offset % 4):]
+    else:
+        stream = chacha20(key, offset // 16, 64 * (n // 16 + 2))[4 * (offset % 16):]
     return [v % 2**bits for v in struct.unpack(f"<{n}I", stream[:4 * n])]
 
 
@@ -227,6 +234,20 @@ def published():
             points = [(i + 1, int(fcp[i][8 * limb:8 * limb + 8], 16)) for i in three]
             assert combine(points) == want
     out("fcp.shares", h("".join(fcp)))
+    key, text = bytes(range(32)), h("00112233445566778899aabbccddeeff")
+    block = h("8ea2b7ca516745bfeafc49904b496089")
+    assert Cipher(algorithms.AES(key), modes.ECB()).encryptor().update(text) == block
+    out("fips197.c3", key + text + block)
+    key = h("603deb1015ca71be2b73aef0857d77811f352c073b6108d72d9810a30914dff4")
+    out("fips197.a3", key + h("fe4890d1e6188d0b046df344706c631e"))  # w[56..59]
+    counter = bytes(range(0xf0, 0x100))
+    text = h("6bc1bee22e409f96e93d7e117393172aae2d8a571e03ac9c9eb76fac45af8e51"
+             "30c81c46a35ce411e5fbc1191a0a52eff69f2445df4f9b17ad2b417be66c3710")
+    box = h("601ec313775789a5b7a7f504bbf3d228f443e3ca4d62b59aca84e990cacaf5c5"
+            "2b0930daa23de94ce87017ba2d84988ddfc9c58db67aada613c2dd08457941a6")
+    stream = bytes(a ^ b for a, b in zip(text, box))
+    assert aes_ctr(key, counter, 64) == stream
+    out("sp800-38a.f55", key + counter + stream)
 
 
 # ---- then our own constructions ----
@@ -249,6 +270,11 @@ def own():
     out("mask.key", key)
     out("mask.b32.at0", words(mask_lanes(key, 0, 40, 32)))
     out("mask.b20.at1003", words(mask_lanes(key, 1003, 40, 20)))
+    key = mask_key(seed, 2, context)
+    out("mask.aes.key", key)
+    out("mask.aes.b32.at0", words(mask_lanes(key, 0, 40, 32, True)))
+    out("mask.aes.b20.at1003", words(mask_lanes(key, 1003, 40, 20, True)))
+    out("mask.aes.b32.end", words(mask_lanes(key, 2**34 - 40, 40, 32, True)))
     secret = hashlib.blake2b(b"secret", digest_size=32).digest()
     out("shamir.secret", secret)
     for name, t, xs in (("a", 3, [1, 2, 3, 4, 5]), ("b", 7, [P - 1, 12, 7, 2**31, 9, 1000003, 40])):
