@@ -105,22 +105,24 @@ size_t plmm_kahe_scratch_bytes(uint32_t set);                  /* aligned to 64;
 /* ---- public polynomials ---- */
 
 /* a[0..plmm_kahe_public_residues): those of all groups that a vector of this length has, always 8
- * blocks a group. Group g is made of the words from 2^16 g on of the stream of the secret
- * H(PLMM_KAHE_TEXT) (plmm_hash_bytes under "kahe.pub") in the context of which the first octet is
- * the set and the second the prime's index; a word whose low 50 bits are no residue (once in 2^36)
- * gives them less the prime. Make it once and let all who encrypt or decrypt share it; where 8
- * octets a coordinate are too much pass NULL there, and each group is made again in the scratch. */
+ * blocks a group: residue i of block l of group g, mod prime p, is number ((g primes + p) N + i) 8 + l,
+ * made of word 2^16 g + 8 i + l of the stream of the secret H(PLMM_KAHE_TEXT) (plmm_hash_bytes under
+ * "kahe.pub") in the context whose first octet is the set, the second p, the others 0; a word whose
+ * low 50 bits are no residue (once in 2^32) gives them less the prime. Make it once and let all who
+ * encrypt or decrypt share it; where 8 octets a coordinate are too much pass NULL there, and each
+ * group is made again in the scratch. */
 void plmm_kahe_public(uint64_t *a, uint32_t set, size_t length);
 
 /* ---- keys: uint64 [plmm_kahe_key_residues(set)], SECRET, residues below their prime, prime by
  * prime ---- */
 
 /* A uniform key from a fresh private seed: the stream of plmm_kdf(seed, "kahe.key") in the context
- * of the set and the prime's index (first two octets). */
+ * of the set (its first octet); prime p takes the words from 2^16 p on. */
 void plmm_kahe_key_from_seed(uint64_t *key, uint32_t set, const plmm_seed *seed);
 
 /* key = key +/- F(secret, context): a mask of a key. secret: a pairwise key or a self-mask seed;
- * context: the session; both as plmm_mask_init takes them, and bound to the set besides. */
+ * context: the session, which must cover the set; both as plmm_mask_init takes them. Prime p takes
+ * the words of that stream from 2^16 p on. */
 void plmm_kahe_key_mask(uint64_t *key, uint32_t set, const uint8_t secret[32],
                         const plmm_hash *context, plmm_mask_sign sign);
 
