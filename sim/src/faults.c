@@ -40,6 +40,7 @@ plmm_device_traits plmm_device_draw(const plmm_fault_params *p, uint64_t seed, u
     t.tokens_per_s = lognormal(&r, p->speed, p->speed_sigma);
     t.up_kbps = lognormal(&r, p->up_kbps, p->link_sigma);
     t.down_kbps = lognormal(&r, p->down_kbps, p->link_sigma);
+    t.lies = plmm_rng_double(&r) < p->lie;
     return t;
 }
 

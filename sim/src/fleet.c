@@ -29,6 +29,22 @@ client *fleet_client(fleet *f, uint32_t index, uint32_t device)
     return &f->clients[(size_t)index * f->data.n_devices + device];
 }
 
+group *fleet_group(fleet *f, uint32_t party)
+{
+    uint32_t n = f->cfg->secagg.groups;
+    return &f->experts[party / n].groups[party % n];
+}
+
+group *fleet_group_of(fleet *f, const client *c)
+{
+    return &f->experts[c->expert].groups[c->group];
+}
+
+uint32_t fleet_party(const fleet *f, const group *g)
+{
+    return g->expert * f->cfg->secagg.groups + g->index;
+}
+
 plmm_status fleet_post(fleet *f, uint32_t kind, uint32_t party, uint64_t after_ms, uint64_t tag,
                        plmm_error *err)
 {
@@ -129,7 +145,7 @@ plmm_status fleet_send(fleet *f, client *c, way to, span head, span tail, plmm_e
     size_t len = head.len + tail.len;
     plmm_delivery d = plmm_delivery_draw(&f->cfg->faults, f->seed, f->frames++, len,
                                          to == TO_AGG ? t->up_kbps : t->down_kbps);
-    plmm_round_record *r = &f->experts[c->expert].record;
+    plmm_round_record *r = &fleet_group_of(f, c)->record;
     r->frames++;
     r->lost += d.lost;
     r->duplicates += d.copies - 1;
@@ -137,7 +153,8 @@ plmm_status fleet_send(fleet *f, client *c, way to, span head, span tail, plmm_e
     for (unsigned i = 0; i < d.copies; i++) {
         plmm_sim_event ev = {.at_ms = f->queue.now_ms + d.after_ms[i],
                              .kind = to == TO_AGG ? EV_TO_AGG : EV_TO_CLIENT,
-                             .party = to == TO_AGG ? c->expert : (uint32_t)(c - f->clients)};
+                             .party = to == TO_AGG ? fleet_party(f, fleet_group_of(f, c))
+                                                   : (uint32_t)(c - f->clients)};
         PLMM_TRY(deliver(f, ev, head, tail, err));
     }
     return PLMM_OK;
@@ -148,7 +165,7 @@ plmm_status fleet_send(fleet *f, client *c, way to, span head, span tail, plmm_e
 static plmm_status begin_slot(fleet *f, plmm_error *err)
 {
     for (uint32_t e = 0; e < f->data.n_experts; e++) {
-        PLMM_TRY(agg_close_record(f, &f->experts[e], err));
+        PLMM_TRY(round_close(f, &f->experts[e], err));
     }
     if (f->slot == f->cfg->rounds) {
         f->end_ms = f->queue.now_ms;
@@ -159,7 +176,7 @@ static plmm_status begin_slot(fleet *f, plmm_error *err)
     PLMM_TRY(feed_until(f, f->slot, err));
     f->running = f->data.n_experts;
     for (uint32_t e = 0; e < f->data.n_experts; e++) {
-        PLMM_TRY(agg_start_round(f, &f->experts[e], err));
+        PLMM_TRY(round_begin(f, &f->experts[e], err));
     }
     return PLMM_OK;
 }
@@ -209,13 +226,13 @@ static plmm_status handle(fleet *f, const plmm_sim_event *ev, plmm_error *err)
     case EV_SLOT:
         return begin_slot(f, err);
     case EV_TO_AGG:
-        return agg_frame(f, &f->experts[ev->party], ev->data, ev->len, err);
+        return agg_frame(f, fleet_group(f, ev->party), ev->data, ev->len, err);
     case EV_AGG_TICK:
-        return ev->tag == f->experts[ev->party].generation
-                   ? agg_tick(f, &f->experts[ev->party], err)
+        return ev->tag == fleet_group(f, ev->party)->generation
+                   ? agg_tick(f, fleet_group(f, ev->party), err)
                    : PLMM_OK;
     case EV_AGG_BACK:
-        return agg_back(f, &f->experts[ev->party], err);
+        return agg_back(f, fleet_group(f, ev->party), err);
     default:
         return client_event(f, ev, err);
     }
@@ -337,12 +354,13 @@ static plmm_status open_expert(fleet *f, uint32_t index, plmm_error *err)
     expert *e = &f->experts[index];
     e->index = index;
     e->name = f->data.experts[index];
-    e->tick_at_ms = UINT64_MAX;
-    e->round = 1;
     e->stored = plmm_alloc(f->data.n_devices, sizeof *e->stored);
-    e->survivors = plmm_alloc(f->data.n_devices, sizeof *e->survivors);
-    if (e->stored == NULL || e->survivors == NULL) {
+    e->groups = plmm_alloc(f->cfg->secagg.groups, sizeof *e->groups);
+    if (e->stored == NULL || e->groups == NULL) {
         return plmm_fail(err, PLMM_ERR_NOMEM, "cannot open expert %s: out of memory", e->name);
+    }
+    for (uint32_t i = 0; i < f->cfg->secagg.groups; i++) {
+        e->groups[i] = (group){.expert = index, .index = i, .tick_at_ms = UINT64_MAX};
     }
     expert_keys(f, e);
     PLMM_TRY(plmm_adapter_new(plmm_model_cfg(f->model), &f->spec, &e->adapter, err));

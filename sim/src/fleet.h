@@ -7,7 +7,8 @@
  *
  *   fleet.c          the queue's loop, slots and links
  *   fleet_client.c   a device's side
- *   fleet_agg.c      an expert's side
+ *   fleet_agg.c      an expert's side: the driver of a round's machines
+ *   fleet_round.c    rounds: their parameters, groups and beginning, their check, merge and end
  *   fleet_jobs.c     training and masking
  *   fleet_feed.c     streams and buffers
  *   fleet_score.c    held-out questions
@@ -69,7 +70,8 @@ typedef enum job_state { JOB_NONE, JOB_WAITING, JOB_DONE, JOB_FAILED } job_state
 /* A device as a client of one expert. */
 typedef struct client {
     uint32_t device, expert;
-    uint64_t id; /* at the expert: device + 1 */
+    uint32_t group; /* of the round that it was called to last */
+    uint64_t id;    /* at the expert: device + 1 */
     plmm_sign_sk key;
     plmm_certificate certificate;
     plmm_hash version; /* that it has */
@@ -78,7 +80,8 @@ typedef struct client {
     uint32_t last_attempt;
     plmm_client_round *m; /* NULL: in no round, or crashed */
     bool down;            /* crashed, to be restarted */
-    bool entered;         /* it took part in the round that the expert runs now */
+    bool called;          /* to the round that the expert runs now */
+    bool entered;         /* it took part in it */
     uint64_t generation;  /* of the machine: events of an earlier one are void */
     uint64_t tick_at_ms;  /* of its next tick in the queue, UINT64_MAX: none */
     plmm_round_fate fate;
@@ -94,6 +97,28 @@ typedef struct client {
     uint64_t trained_at_ms;
 } client;
 
+/* A sub-cohort of an expert's round, with its own seal, session and machine; a round that is not
+ * split has one. */
+typedef struct group {
+    uint32_t expert, index;
+    plmm_agg_config config;
+    plmm_agg_round *m; /* NULL: crashed, or never started */
+    bool running;      /* its round has not ended */
+    bool open;         /* its sum is open and waits for those of the other groups */
+    int crash_step;    /* of this round, -1: none (any more) */
+    uint64_t tick_at_ms, generation;
+    journal log;
+    uint32_t *sum; /* plmm_round_sum_bytes octets */
+    plmm_agg_phase phase;
+    uint64_t phase_since_ms;
+    uint64_t train_from_ms, collect_end_ms;
+    uint64_t *survivors; /* [cohort] */
+    uint32_t n_survivors;
+    plmm_roster_memo memo;
+    plmm_round_record record;
+    bool recorded;
+} group;
+
 /* An expert with its aggregator. */
 typedef struct expert {
     uint32_t index;
@@ -106,24 +131,11 @@ typedef struct expert {
     uint64_t version;       /* 0: the base */
     plmm_manifest manifest; /* of the newest version */
     plmm_hash hash;
-    bytes file; /* its adapter as it travels */
-    plmm_agg_config config;
-    plmm_agg_round *m; /* NULL: crashed, or never started */
-    bool running;      /* the round has not ended */
-    int crash_step;    /* of this round, -1: none (any more) */
-    uint64_t tick_at_ms, generation;
-    journal log;
-    bytes *stored; /* [devices] masked vectors as they came */
-    uint32_t *sum; /* plmm_round_sum_bytes octets */
-    plmm_agg_phase phase;
-    uint64_t phase_since_ms;
-    uint64_t train_from_ms, collect_end_ms;
-    uint64_t *survivors; /* [devices] */
-    plmm_roster_memo memo;
-    uint64_t round;
-    uint32_t attempt;
-    plmm_round_record record;
-    bool recorded;
+    bytes file;     /* its adapter as it travels */
+    bytes *stored;  /* [devices] masked vectors as they came */
+    group *groups;  /* [groups of a round] */
+    uint64_t round; /* the last that was begun: one a slot, aborted or not */
+    bool settled;   /* it is over */
     plmm_examples questions[SIM_KINDS];
     plmm_score_record scores[SIM_KINDS]; /* the last ones */
 } expert;
@@ -169,7 +181,7 @@ enum sim_event_kind {
     EV_SLOT,
     EV_CHECKIN,     /* party: client, tag: generation */
     EV_TO_CLIENT,   /* data */
-    EV_TO_AGG,      /* party: expert; data */
+    EV_TO_AGG,      /* party: group; data */
     EV_CLIENT_TICK, /* tag: generation */
     EV_CLIENT_BACK, /* a crashed device restarts */
     EV_TRAINED,     /* tag: generation */
@@ -194,6 +206,10 @@ typedef enum way { TO_AGG, TO_CLIENT } way;
 PLMM_NODISCARD plmm_status fleet_send(fleet *f, client *c, way to, span head, span tail,
                                       plmm_error *err);
 client *fleet_client(fleet *f, uint32_t expert, uint32_t device);
+/* The group that c was called to last; group `party` of an event, and its number. */
+group *fleet_group_of(fleet *f, const client *c);
+group *fleet_group(fleet *f, uint32_t party);
+uint32_t fleet_party(const fleet *f, const group *g);
 PLMM_NODISCARD plmm_status journal_add(journal *j, const uint8_t *p, size_t len, plmm_error *err);
 void journal_clear(journal *j);
 PLMM_NODISCARD plmm_status bytes_copy(bytes *b, const uint8_t *p, size_t len, plmm_error *err);
@@ -220,13 +236,28 @@ PLMM_NODISCARD plmm_status client_linked(fleet *f, client *c, plmm_error *err);
 void client_free(client *c);
 
 /* ---- fleet_agg.c ---- */
-PLMM_NODISCARD plmm_status agg_start_round(fleet *f, expert *e, plmm_error *err);
-PLMM_NODISCARD plmm_status agg_frame(fleet *f, expert *e, const uint8_t *p, size_t len,
+
+/* Starts the machine of g, whose configuration is made; its round runs. */
+PLMM_NODISCARD plmm_status agg_start(fleet *f, group *g, plmm_error *err);
+PLMM_NODISCARD plmm_status agg_frame(fleet *f, group *g, const uint8_t *p, size_t len,
                                      plmm_error *err);
-PLMM_NODISCARD plmm_status agg_tick(fleet *f, expert *e, plmm_error *err);
-PLMM_NODISCARD plmm_status agg_back(fleet *f, expert *e, plmm_error *err);
-/* Completes the record of the last round and hands it to the run. */
-PLMM_NODISCARD plmm_status agg_close_record(fleet *f, expert *e, plmm_error *err);
+PLMM_NODISCARD plmm_status agg_tick(fleet *f, group *g, plmm_error *err);
+PLMM_NODISCARD plmm_status agg_back(fleet *f, group *g, plmm_error *err);
+/* The version with the open sum of g is out. */
+PLMM_NODISCARD plmm_status agg_published(fleet *f, group *g, plmm_error *err);
+void group_forget(group *g); /* its machine, journal and sum */
+
+/* ---- fleet_round.c ---- */
+
+/* Begins the next round of e, each of its groups. */
+PLMM_NODISCARD plmm_status round_begin(fleet *f, expert *e, plmm_error *err);
+/* The sum of g, just opened: against the plain sum of what the survivors put in, to the bit. */
+PLMM_NODISCARD plmm_status round_check(fleet *f, group *g, plmm_error *err);
+/* If no group of e is to be waited for any more: merges the open sums, publishes, and ends the
+ * round. */
+PLMM_NODISCARD plmm_status round_settle(fleet *f, expert *e, plmm_error *err);
+/* Completes the records of the last round and hands them to the run. */
+PLMM_NODISCARD plmm_status round_close(fleet *f, expert *e, plmm_error *err);
 void expert_free(fleet *f, expert *e);
 
 /* ---- fleet_jobs.c ---- */
@@ -249,6 +280,9 @@ PLMM_NODISCARD plmm_status feed_open(fleet *f, plmm_error *err);
 
 /* ---- fleet_score.c ---- */
 PLMM_NODISCARD plmm_status score_open(fleet *f, plmm_error *err);
+/* Loss on the held-out questions of e, of all kinds together, with another adapter. */
+PLMM_NODISCARD plmm_status score_alone(fleet *f, expert *e, const plmm_adapter *adapter,
+                                       double *nll, plmm_error *err);
 /* Records the score of e after this slot (0: the base), if it is one of those to be scored. */
 PLMM_NODISCARD plmm_status score_slot(fleet *f, expert *e, plmm_error *err);
 

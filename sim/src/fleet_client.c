@@ -42,7 +42,7 @@ static plmm_status new_machine(fleet *f, client *c, plmm_error *err)
                                  .last_attempt = c->last_attempt,
                                  .resend_ms = f->cfg->secagg.resend_ms,
                                  .silence_ms = f->cfg->secagg.silence_ms,
-                                 .memo = &e->memo};
+                                 .memo = &fleet_group_of(f, c)->memo};
     plmm_status rc = plmm_client_round_new(&c->m, &config, err);
     plmm_wipe(&config.key, sizeof config.key);
     return rc;
@@ -68,7 +68,7 @@ static plmm_status arm(fleet *f, client *c, plmm_error *err)
 static void vanish(fleet *f, client *c, int step_gone)
 {
     if (step_gone >= 0) {
-        f->experts[c->expert].record.dropped[step_gone]++;
+        fleet_group_of(f, c)->record.dropped[step_gone]++;
     }
     uint64_t round = 0;
     uint32_t attempt = 0;
@@ -89,7 +89,7 @@ static plmm_status crash(fleet *f, client *c, plmm_error *err)
     c->generation++;
     c->tick_at_ms = UINT64_MAX;
     c->fate.crash_step = -1;
-    f->experts[c->expert].record.restarts++;
+    fleet_group_of(f, c)->record.restarts++;
     return fleet_post(f, EV_CLIENT_BACK, (uint32_t)(c - f->clients), f->cfg->faults.restart_ms,
                       c->generation, err);
 }
@@ -155,7 +155,7 @@ static plmm_status finish(fleet *f, client *c, const plmm_client_action *a, plmm
     bool again = a->type == PLMM_CLIENT_DO_ABORT && a->reason == PLMM_ABORT_MODEL;
     bool fetch = again || a->type == PLMM_CLIENT_DO_FINISH;
     if (a->type == PLMM_CLIENT_DO_ABORT && a->reason == PLMM_ABORT_DROPPED && c->entered) {
-        f->experts[c->expert].record.late++;
+        fleet_group_of(f, c)->record.late++;
     }
     if (a->round != 0) {
         c->last_round = a->round;

@@ -19,7 +19,7 @@ plmm_status job_train(fleet *f, client *c, plmm_error *err)
     if (c->job == JOB_WAITING) {
         return PLMM_OK; /* it crashed and asks again: the same training */
     }
-    size_t n = f->experts[c->expert].config.params.length;
+    size_t n = c->params.length;
     if (c->delta_len != n) {
         float *delta = plmm_alloc(n, sizeof *delta);
         uint32_t *plain = plmm_alloc(n + 1, sizeof *plain);
@@ -55,8 +55,7 @@ void job_forget(fleet *f, client *c)
 static plmm_trainer_params trainer_params(const fleet *f, const client *c)
 {
     const plmm_sim_config *cfg = f->cfg;
-    const expert *e = &f->experts[c->expert];
-    const plmm_round_params *p = &e->config.params;
+    const plmm_round_params *p = &c->params;
     plmm_trainer_params t = plmm_trainer_params_default();
     t.opt = (plmm_local_opt)cfg->train.optimiser;
     t.steps = p->steps;
@@ -75,6 +74,16 @@ static plmm_trainer_params trainer_params(const fleet *f, const client *c)
     return t;
 }
 
+/* Turns a device's update round and makes it as long and as heavy as the round allows. */
+static void lie(client *c)
+{
+    double scale = c->stats.delta_norm > 0 ? -c->params.clip / c->stats.delta_norm : 0;
+    for (size_t i = 0; i < c->delta_len; i++) {
+        c->delta[i] = (float)(scale * c->delta[i]);
+    }
+    c->stats.examples = c->params.weight_max;
+}
+
 static plmm_status train_one(void *ctx, size_t index, uint32_t thread, plmm_error *err)
 {
     fleet *f = ctx;
@@ -83,6 +92,9 @@ static plmm_status train_one(void *ctx, size_t index, uint32_t thread, plmm_erro
     plmm_status rc =
         plmm_trainer_run(f->workers[thread].trainer, f->model, f->experts[c->expert].adapter, NULL,
                          &f->holders[c->device].examples[c->expert], &p, c->delta, &c->stats, err);
+    if (rc == PLMM_OK && f->holders[c->device].traits.lies) {
+        lie(c);
+    }
     c->job = rc == PLMM_OK ? JOB_DONE : JOB_FAILED;
     return rc == PLMM_ERR_STATE ? PLMM_OK
                                 : rc; /* it diverged: this device leaves, the run goes on */

@@ -106,6 +106,27 @@ static plmm_status score_now(fleet *f, expert *e, const plmm_adapter *adapter, p
     return PLMM_OK;
 }
 
+plmm_status score_alone(fleet *f, expert *e, const plmm_adapter *adapter, double *nll,
+                        plmm_error *err)
+{
+    uint64_t start = plmm_clock_us();
+    const plmm_adapter *layers[1] = {adapter};
+    plmm_stack stack = {layers, 1};
+    double sum = 0;
+    uint32_t items = 0;
+    for (uint32_t kind = 0; kind < SIM_KINDS; kind++) {
+        plmm_score_record r = {0};
+        if (e->questions[kind].n > 0) {
+            PLMM_TRY(score_kind(f, e, kind, &stack, &r, err));
+            sum += r.nll * r.items;
+            items += r.items;
+        }
+    }
+    *nll = items > 0 ? sum / items : (double)NAN;
+    f->watch.score_us += plmm_clock_us() - start;
+    return PLMM_OK;
+}
+
 plmm_status score_slot(fleet *f, expert *e, plmm_error *err)
 {
     if (f->slot % f->cfg->score.every != 0 && f->slot != f->cfg->rounds) {

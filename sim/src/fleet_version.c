@@ -88,7 +88,8 @@ static plmm_status exchange(fleet *f, client *c, plmm_fetch *fetch, uint64_t *ms
         plmm_delivery down =
             plmm_delivery_draw(&f->cfg->faults, f->seed, f->frames++, reply.len, t->down_kbps);
         *ms += up.after_ms[0] + down.after_ms[0];
-        e->record.bytes_version += len * (1 + up.lost) + reply.len * (1 + down.lost);
+        fleet_group_of(f, c)->record.bytes_version +=
+            len * (1 + up.lost) + reply.len * (1 + down.lost);
         rc = plmm_fetch_receive(fetch, reply.p, reply.len, &part, err);
     }
     bytes_free(&reply);
@@ -104,13 +105,14 @@ plmm_status version_fetch(fleet *f, client *c, uint64_t *ms, plmm_error *err)
     while (!fetch.complete) {
         PLMM_TRY(exchange(f, c, &fetch, ms, err));
     }
-    e->record.fetches++;
+    group *g = fleet_group_of(f, c);
+    g->record.fetches++;
     c->version = fetch.hash;
     c->version_no = fetch.manifest.version;
     uint64_t done = f->queue.now_ms + *ms;
-    if (!e->running && done > e->record.end_ms) { /* the round's last act: everybody has it */
-        e->record.phase_ms[PLMM_PHASE_PUBLISH] += done - e->record.end_ms;
-        e->record.end_ms = done;
+    if (!g->running && done > g->record.end_ms) { /* the round's last act: everybody has it */
+        g->record.phase_ms[PLMM_PHASE_PUBLISH] += done - g->record.end_ms;
+        g->record.end_ms = done;
     }
     return PLMM_OK;
 }

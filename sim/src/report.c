@@ -616,6 +616,84 @@ static void put_round_row(text *t, const plmm_run *run, const plmm_round_record 
                              : "NO");
 }
 
+/* ---- groups of a round ---- */
+
+/* Mean of update_norm and nll_alone over the other groups of r's round; NAN without any. */
+static void beside(const plmm_run *run, const plmm_round_record *r, double *norm, double *nll)
+{
+    double n = 0;
+    *norm = 0;
+    *nll = 0;
+    for (size_t i = 0; i < run->n_rounds; i++) {
+        const plmm_round_record *q = &run->rounds[i];
+        if (q != r && q->seed_index == r->seed_index && q->expert == r->expert &&
+            q->slot == r->slot && q->completed) {
+            *norm += q->update_norm;
+            *nll += q->nll_alone;
+            n++;
+        }
+    }
+    *norm = n > 0 ? *norm / n : none;
+    *nll = n > 0 ? *nll / n : none;
+}
+
+/* What stands out: an update against the others', or one that is longer and worse than theirs. */
+static bool stands_out(const plmm_round_record *r, double norm, double nll)
+{
+    return r->cosine < 0 || (r->update_norm > 1.5 * norm && r->nll_alone > nll);
+}
+
+static void put_group_row(text *t, const plmm_run *run, const plmm_round_record *r)
+{
+    double norm;
+    double nll;
+    beside(run, r, &norm, &nll);
+    bool odd = stands_out(r, norm, nll);
+    text_fmt(t, "<tr><td>%llu</td><td class=\"name\">",
+             (unsigned long long)run->seeds[r->seed_index]);
+    text_html(t, run->experts[r->expert]);
+    text_fmt(t, "</td><td>%u</td><td>%u</td><td>%u</td>", r->slot, r->group + 1, r->survivors);
+    const double reals[] = {r->update_norm, norm, r->cosine, r->nll_alone, nll};
+    for (size_t i = 0; i < sizeof reals / sizeof reals[0]; i++) {
+        if (isnan(reals[i])) {
+            text_add(t, "<td>\xe2\x80\x93</td>");
+        } else {
+            text_fmt(t, "<td>%.3f</td>", reals[i]);
+        }
+    }
+    text_fmt(t, "<td class=\"name\">%s</td><td>%u</td></tr>\n",
+             odd ? "<b class=\"bad\">stands out</b>" : "", r->lying);
+}
+
+static void put_groups(text *t, const plmm_run *run)
+{
+    enum { SHOWN_MAX = 1000 };
+    size_t shown = 0;
+    for (size_t i = 0; i < run->n_rounds && shown < SHOWN_MAX; i++) {
+        const plmm_round_record *r = &run->rounds[i];
+        if (r->groups <= 1 || !r->completed) {
+            continue;
+        }
+        if (shown++ == 0) {
+            text_add(
+                t, "<h2>Groups of a round</h2>\n<p>Each round is split into random groups, and the "
+                   "aggregator learns one sum of each: it sees no single update, but it sees which "
+                   "group one moved. Beside a group stand the others of its round. <b>Lying</b> is "
+                   "what the simulator knows and an aggregator does not.</p>\n"
+                   "<div class=\"wide\"><table><thead><tr><th>seed</th>"
+                   "<th class=\"name\">domain</th><th>round</th><th>group</th><th>survived</th>"
+                   "<th>norm</th><th>others</th><th>cosine with others</th>"
+                   "<th>loss with it alone</th><th>others</th><th class=\"name\"></th>"
+                   "<th>lying</th></tr></thead><tbody>\n");
+        }
+        put_group_row(t, run, r);
+    }
+    text_add(t, shown > 0 ? "</tbody></table></div>\n" : "");
+    if (shown == SHOWN_MAX) {
+        text_fmt(t, "<p class=\"soft\">The first %d; rounds.csv has all.</p>\n", SHOWN_MAX);
+    }
+}
+
 static void put_rounds(text *t, const plmm_run *run)
 {
     enum { SHOWN_MAX = 2000 };
@@ -681,6 +759,7 @@ plmm_status plmm_run_write_report(const plmm_run *run, const char *path, plmm_er
     }
     put_scores(&t, run, false, last);
     put_costs(&t, run);
+    put_groups(&t, run);
     put_facts(&t, run);
     put_rounds(&t, run);
     put_config(&t, run);

@@ -22,9 +22,9 @@ static void put_real(text *t, double v)
 
 static void put_header(text *t, const plmm_run *run)
 {
-    text_add(t,
-             "seed,expert,slot,round,attempt,outcome,invited,cohort,survivors,neighbours,threshold,"
-             "bits,length");
+    text_add(t, "seed,expert,slot,round,attempt,group,groups,outcome,invited,cohort,survivors,"
+                "neighbours,threshold,"
+                "bits,length");
     for (unsigned s = 0; s < PLMM_STEPS; s++) {
         text_fmt(t, ",dropped_%s", plmm_step_name(s));
     }
@@ -33,7 +33,7 @@ static void put_header(text *t, const plmm_run *run)
     for (unsigned p = 0; p < PLMM_PHASES; p++) {
         text_fmt(t, ",%s_ms", p == PLMM_PHASE_CHECKIN ? "checkin" : plmm_phase_name((plmm_phase)p));
     }
-    text_add(t, ",train_loss,update_norm,clipped,bit_exact");
+    text_add(t, ",train_loss,update_norm,clipped,cosine,loss_alone,lying,bit_exact");
     for (size_t k = 0; k < run->n_kinds; k++) {
         char name[128];
         (void)snprintf(name, sizeof name, "loss: %s", run->kinds[k]);
@@ -70,7 +70,7 @@ static void put_round(text *t, const plmm_run *run, const plmm_round_record *r)
 {
     text_fmt(t, "%" PRIu64 ",", run->seeds[r->seed_index]);
     text_csv(t, run->experts[r->expert]);
-    text_fmt(t, ",%u,%u,%u,", r->slot, r->round, r->attempt);
+    text_fmt(t, ",%u,%u,%u,%u,%u,", r->slot, r->round, r->attempt, r->group, r->groups);
     text_csv(t, r->completed ? "completed" : r->reason);
     text_fmt(t, ",%u,%u,%u,%u,%u,%u,%u", r->invited, r->cohort, r->survivors, r->neighbours,
              r->threshold, r->bits, r->length);
@@ -83,11 +83,12 @@ static void put_round(text *t, const plmm_run *run, const plmm_round_record *r)
     for (unsigned p = 0; p < PLMM_PHASES; p++) {
         text_fmt(t, ",%" PRIu64, r->phase_ms[p]);
     }
-    const double reals[] = {r->train_loss, r->update_norm, r->clipped};
+    const double reals[] = {r->train_loss, r->update_norm, r->clipped, r->cosine, r->nll_alone};
     for (size_t i = 0; i < sizeof reals / sizeof reals[0]; i++) {
         text_add(t, ",");
         put_real(t, reals[i]);
     }
+    text_fmt(t, ",%u", r->lying);
     text_add(t, !r->sum_checked ? "," : r->sum_exact ? ",yes" : ",no");
     put_scores(t, run, r);
     text_add(t, "\n");

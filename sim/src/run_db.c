@@ -10,7 +10,7 @@
 #include <string.h>
 
 static const char schema[] =
-    "PRAGMA user_version=1;"
+    "PRAGMA user_version=2;"
     "CREATE TABLE run(name TEXT NOT NULL, config TEXT);"
     "CREATE TABLE seed(i INTEGER PRIMARY KEY, seed INTEGER NOT NULL);"
     "CREATE TABLE expert(i INTEGER PRIMARY KEY, name TEXT NOT NULL);"
@@ -28,13 +28,14 @@ static const char schema[] =
     " agree_ms INTEGER, reveal_ms INTEGER, publish_ms INTEGER, bytes_up INTEGER,"
     " bytes_down INTEGER, bytes_version INTEGER, fetches INTEGER, train_loss REAL, update_norm "
     "REAL, clipped REAL,"
-    " sum_checked INTEGER, sum_exact INTEGER, PRIMARY KEY(seed, expert, slot));"
+    " sum_checked INTEGER, sum_exact INTEGER, \"group\" INTEGER, groups INTEGER, cosine REAL,"
+    " nll_alone REAL, lying INTEGER, PRIMARY KEY(seed, expert, slot, \"group\"));"
     "CREATE TABLE score(seed INTEGER REFERENCES seed(i), expert INTEGER REFERENCES expert(i),"
     " slot INTEGER, version INTEGER, kind INTEGER REFERENCES kind(i), items INTEGER, nll REAL, "
     "exact REAL,"
     " chance REAL, PRIMARY KEY(seed, expert, slot, kind));";
 
-enum { ROUND_COLUMNS = 43, SCORE_COLUMNS = 9 };
+enum { ROUND_COLUMNS = 48, SCORE_COLUMNS = 9 };
 
 static plmm_status db_fail(sqlite3 *db, const char *path, plmm_error *err)
 {
@@ -165,6 +166,11 @@ static void put_round(binder *b, const plmm_round_record *r)
     put_real(b, r->clipped);
     put_int(b, r->sum_checked);
     put_int(b, r->sum_exact);
+    put_int(b, r->group);
+    put_int(b, r->groups);
+    put_real(b, r->cosine);
+    put_real(b, r->nll_alone);
+    put_int(b, r->lying);
     PLMM_ASSERT(b->at == ROUND_COLUMNS);
     run_row(b);
 }
@@ -174,7 +180,7 @@ static bool write_rows(sqlite3 *db, const plmm_run *run)
     binder b;
     if (!begin(db, &b,
                "INSERT INTO round VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,"
-               "?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)")) {
+               "?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)")) {
         return false;
     }
     for (size_t i = 0; i < run->n_rounds; i++) {

@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { NAMES_MAX = 64, SCHEMA = 1 };
+enum { NAMES_MAX = 64, SCHEMA = 2 };
 
 /* A statement being walked. */
 typedef struct rows {
@@ -163,11 +163,16 @@ static void get_round(rows *r, plmm_round_record *q)
     q->clipped = get_real(r);
     q->sum_checked = get(r) != 0;
     q->sum_exact = get(r) != 0;
+    q->group = get32(r);
+    q->groups = get32(r);
+    q->cosine = get_real(r);
+    q->nll_alone = get_real(r);
+    q->lying = get32(r);
 }
 
 static plmm_status read_rounds(rows *r, plmm_run *run, plmm_error *err)
 {
-    PLMM_TRY(ask(r, "SELECT * FROM round ORDER BY seed, expert, slot", err));
+    PLMM_TRY(ask(r, "SELECT * FROM round ORDER BY seed, expert, slot, \"group\"", err));
     for (bool more = true;;) {
         plmm_round_record q = {0};
         PLMM_TRY(next(r, &more, err));

@@ -169,7 +169,8 @@ static int by_round(const void *x, const void *y)
     const plmm_round_record *b = y;
     int c = order(a->seed_index, b->seed_index);
     c = c != 0 ? c : order(a->expert, b->expert);
-    return c != 0 ? c : order(a->slot, b->slot);
+    c = c != 0 ? c : order(a->slot, b->slot);
+    return c != 0 ? c : order(a->group, b->group);
 }
 
 static int by_score(const void *x, const void *y)

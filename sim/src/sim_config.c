@@ -15,6 +15,8 @@ static const char *const source_names[] = {"world", "files", NULL};
 static const char *const rule_names[] = {"scores", "random", "fifo", NULL};
 static const char *const optimiser_names[] = {"adamw", "sgd", NULL};
 static const char *const schedule_names[] = {"constant", "linear", "cosine", NULL};
+static const char *const mask_names[] = {"ring", "kahe", "kahe-long", NULL};
+static const char *const stream_names[] = {"chacha20", "aes", NULL};
 static const char *const trust_names[] = {"curious", "semi-malicious", NULL};
 
 static const plmm_config_key keys[] = {
@@ -92,8 +94,16 @@ static const plmm_config_key keys[] = {
     PLMM_CONFIG_ENUM(C, train.schedule, "train.schedule", "constant", schedule_names,
                      "of the learning rate, within a round"),
 
+    PLMM_CONFIG_ENUM(C, secagg.mask, "secagg.mask", "ring", mask_names,
+                     "what hides a vector: streams over Z_2^b, or Ring-LWE with added keys"),
+    PLMM_CONFIG_ENUM(C, secagg.stream, "secagg.stream", "chacha20", stream_names,
+                     "cipher that expands seeds into masks"),
     PLMM_CONFIG_U32(C, secagg.cohort, "secagg.cohort", "20", 3, 10000,
-                    "devices in a round, at most"),
+                    "devices in a round, or in each group of it, at most"),
+    PLMM_CONFIG_U32(C, secagg.groups, "secagg.groups", "1", 1, PLMM_SIM_GROUPS_MAX,
+                    "random sub-cohorts of a round, each with its own sum: shows who moved it"),
+    PLMM_CONFIG_U32(C, secagg.rotate, "secagg.rotate", "0", 0, 1,
+                    "1: a random rotation spreads an update over its coordinates before rounding"),
     PLMM_CONFIG_U32(C, secagg.n_min, "secagg.n_min", "10", 3, 10000,
                     "fewest updates that may be summed; devices insist on it"),
     PLMM_CONFIG_U32(C, secagg.roster_min, "secagg.roster_min", "0", 0, 10000,
@@ -130,6 +140,9 @@ static const plmm_config_key keys[] = {
                       "chance that a device vanishes before its answer to R0, R1, R2, R3, R4"),
     PLMM_CONFIG_REALS(C, faults.crash, "faults.crash", "[0,0,0,0,0]", 0, 1,
                       "chance that it crashes there instead, and resumes from its journal"),
+    PLMM_CONFIG_REAL(C, faults.lie, "faults.lie", "0", 0, 1,
+                     "share of the devices that lie: they send the opposite of what they learned, "
+                     "as long and as heavy as the round allows"),
     PLMM_CONFIG_REAL(C, faults.aggregator_crash, "faults.aggregator_crash", "0", 0, 1,
                      "chance that the aggregator crashes in a round, and resumes"),
     PLMM_CONFIG_U32(C, faults.restart_ms, "faults.restart_ms", "3000", 1, 1073741824,
@@ -217,6 +230,16 @@ static plmm_status check_secagg(const plmm_sim_config *c, plmm_error *err)
                          "%s.devices",
                          c->secagg.cohort, devices,
                          c->data.source == PLMM_SIM_WORLD ? "world" : "data");
+    }
+    if ((uint64_t)c->secagg.groups * c->secagg.n_min > devices) {
+        return plmm_fail(err, PLMM_ERR_CONFIG,
+                         "secagg.groups is %u groups of at least secagg.n_min = %u devices, but "
+                         "there are only %u devices",
+                         c->secagg.groups, c->secagg.n_min, devices);
+    }
+    if (plmm_stream_name(c->secagg.stream + 1) == NULL) {
+        return plmm_fail(err, PLMM_ERR_CONFIG, "secagg.stream is %s, which this build lacks",
+                         stream_names[c->secagg.stream]);
     }
     if (c->secagg.n_min > c->secagg.cohort) {
         return plmm_fail(err, PLMM_ERR_CONFIG,

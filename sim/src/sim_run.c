@@ -48,6 +48,10 @@ static void tell_secagg(teller *t, const plmm_sim_config *c, const plmm_round_pa
     t->section = "Secure aggregation";
     tell(t, "devices in a round, n", "chosen anew each round among those that check in", "%" PRIu32,
          p->cohort);
+    if (p->groups > 1) {
+        tell(t, "groups of a round", "disjoint and random; each has its own sum", "%" PRIu32,
+             p->groups);
+    }
     tell(t, "neighbours k, threshold t",
          "computed from n, gamma, delta, sigma and eta; every device computes them again and "
          "refuses "

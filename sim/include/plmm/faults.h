@@ -19,6 +19,7 @@ typedef struct plmm_fault_params {
     uint32_t drop_n; /* PLMM_STEPS; here for the configuration table */
     double crash[PLMM_STEPS];
     uint32_t crash_n;        /* likewise */
+    double lie;              /* share of the devices that lie, 0..1 */
     double aggregator_crash; /* the aggregator crashes once in a round and restarts, 0..1 */
     uint32_t restart_ms;     /* a crashed party is back after this many virtual milliseconds */
     double lose, duplicate;  /* of a frame, 0..1; a lost one is sent again after resend_ms */
@@ -39,6 +40,7 @@ plmm_fault_params plmm_fault_params_default(void);
 /* What a device is for a whole run. */
 typedef struct plmm_device_traits {
     double tokens_per_s, up_kbps, down_kbps;
+    bool lies; /* it sends the opposite of what it learned, as large as the round allows */
 } plmm_device_traits;
 plmm_device_traits plmm_device_draw(const plmm_fault_params *p, uint64_t seed, uint32_t device);
 

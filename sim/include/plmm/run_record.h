@@ -32,7 +32,8 @@ const char *plmm_step_name(unsigned step);
 typedef struct plmm_round_record {
     uint32_t seed_index, expert; /* indices into the run's lists */
     uint32_t slot;               /* it was the slot-th that this expert began, from 1 */
-    uint32_t round, attempt;     /* from 1; an aborted round is tried again */
+    uint32_t round, attempt;     /* from 1; after an aborted round comes the next number */
+    uint32_t group, groups;      /* sub-cohort 0.. of the round; 1: the round is not split */
     bool completed;
     char reason[160];                             /* why it was aborted, else empty */
     uint32_t invited, cohort;                     /* checked in and selected; entered the roster */
@@ -45,9 +46,13 @@ typedef struct plmm_round_record {
     uint64_t bytes_up, bytes_down; /* of protocol frames */
     uint64_t bytes_version;        /* of downloads of the newest version, by `fetches` devices */
     uint32_t fetches;
-    double train_loss;           /* mean over survivors of their last local loss, nats a token */
-    double update_norm;          /* L2 of the averaged update */
-    double clipped;              /* share of the survivors whose update was clipped */
+    double train_loss;  /* mean over survivors of their last local loss, nats a token */
+    double update_norm; /* L2 of the averaged update */
+    double clipped;     /* share of the survivors whose update was clipped */
+    /* Of a group, beside the others of its round: cosine of its update with theirs; loss on the
+     * held-out questions with its update alone, nats a token. NAN where there is none. */
+    double cosine, nll_alone;
+    uint32_t lying;              /* survivors that were made to lie, as the simulator knows */
     bool sum_checked, sum_exact; /* unmasked sum against the plain sum of the survivors' inputs */
 } plmm_round_record;
 

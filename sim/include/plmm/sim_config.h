@@ -8,6 +8,7 @@
 #include "plmm/world.h"
 
 enum { PLMM_SIM_SEEDS_MAX = 64, PLMM_SIM_FILES_MAX = 32, PLMM_SIM_EXPERTS_MAX = 16 };
+enum { PLMM_SIM_GROUPS_MAX = 64 };
 enum { PLMM_SIM_NAME = 64 };
 
 typedef enum plmm_sim_source { PLMM_SIM_WORLD, PLMM_SIM_FILES } plmm_sim_source;
@@ -50,10 +51,12 @@ typedef struct plmm_sim_config {
         uint32_t warmup, schedule;
     } train;
     struct {
-        uint32_t cohort, n_min, roster_min;
+        uint32_t mask, stream; /* plmm_masking and plmm_stream, less 1 */
+        uint32_t cohort, n_min, roster_min, groups;
         double over, gamma, delta;
         uint32_t sigma, eta, trust, quant_bits, weight_max;
         double clip;
+        uint32_t rotate;
         uint32_t gather_ms, phase_ms, train_ms, period_ms, resend_ms, silence_ms;
     } secagg;
     plmm_fault_params faults;
