@@ -60,7 +60,7 @@ static plmm_status write_port(const plmm__serve *s, plmm_error *err)
     if (s->c->port_file == NULL) {
         return PLMM_OK;
     }
-    int n = snprintf(text, sizeof text, "%u\n", plmm__hub_port(s->hub));
+    int n = snprintf(text, sizeof text, "%u\n", plmm_hub_port(s->hub));
     return plmm_file_write(s->c->port_file, text, (size_t)n, PLMM_MODE_PUBLIC, err);
 }
 
@@ -76,19 +76,19 @@ static plmm_status open_all(plmm__serve *s, plmm_error *err)
         return plmm_fail(err, PLMM_ERR_NOMEM, "out of memory for %u requests", s->c->slots);
     }
     PLMM_TRY(plmm__round_resume(s, err));
-    plmm__hub_config hub = {.url = url, .slots = s->c->slots, .request_max = max};
-    PLMM_TRY(plmm__hub_open(&s->hub, &hub, err));
+    plmm_hub_config hub = {.url = url, .slots = s->c->slots, .request_max = max};
+    PLMM_TRY(plmm_hub_open(&s->hub, &hub, err));
     PLMM_TRY(plmm__worker_start(s, err));
     PLMM_TRY(write_port(s, err));
     plmm_log(PLMM_LOG_INFO, "serve.listen", "expert=%s port=%u", s->c->round.params.expert,
-             plmm__hub_port(s->hub));
+             plmm_hub_port(s->hub));
     return PLMM_OK;
 }
 
 static void close_all(plmm__serve *s)
 {
     plmm__worker_stop(s);
-    plmm__hub_close(s->hub);
+    plmm_hub_close(s->hub);
     if (s->dirty) {
         /* Nothing was sent that depends on it. */
         plmm_status rolled_back = plmm_node_end(s->c->store, PLMM_ERR_STATE, NULL);
@@ -145,14 +145,14 @@ static void plan(plmm__serve *s, uint64_t now)
 /* Takes what has come, at most a burst of it, so that one commit serves many. */
 static void take(plmm__serve *s)
 {
-    plmm__hub_request r;
+    plmm_hub_request r;
     uint64_t wait = wait_ms(s);
     uint32_t room = s->c->slots < BURST ? s->c->slots : BURST;
     for (uint32_t i = 0; i < room && s->due_n < s->c->slots; i++) {
-        plmm__hub_news news = plmm__hub_wait(s->hub, i == 0 ? wait : 0, &r);
-        if (news == HUB_REQUEST) {
+        plmm_hub_news news = plmm_hub_wait(s->hub, i == 0 ? wait : 0, &r);
+        if (news == PLMM_HUB_REQUEST) {
             plmm__request_take(s, &r);
-        } else if (news == HUB_POSTED) {
+        } else if (news == PLMM_HUB_POSTED) {
             plmm__round_job_done(s);
         } else {
             return;

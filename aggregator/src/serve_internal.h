@@ -4,8 +4,8 @@
 #ifndef SERVE_INTERNAL_H
 #define SERVE_INTERNAL_H
 
-#include "hub.h"
 #include "peers.h"
+#include "plmm/hub.h"
 #include "plmm/serve.h"
 
 #include <pthread.h>
@@ -42,14 +42,14 @@ typedef struct plmm__due {
 
 /* A request that has to wait for the worker. */
 typedef struct plmm__later {
-    plmm__hub_request *v; /* ring of as many as there are slots */
+    plmm_hub_request *v; /* ring of as many as there are slots */
     uint32_t at, n;
 } plmm__later;
 
 struct plmm__serve {
     const plmm_serve_config *c;
     plmm_serve_result *result;
-    plmm__hub *hub;
+    plmm_hub *hub;
     plmm__peers peers;
     plmm__machine machines[PLMM__MACHINES]; /* the present round's, and the one before */
     uint32_t cur;
@@ -115,7 +115,7 @@ bool plmm__worker_busy(plmm__serve *s);
 plmm__job plmm__worker_take(plmm__serve *s);
 
 /* ---- serve_request.c ---- */
-void plmm__request_take(plmm__serve *s, const plmm__hub_request *r);
+void plmm__request_take(plmm__serve *s, const plmm_hub_request *r);
 /* Takes up the requests that waited for the worker. */
 void plmm__request_retry(plmm__serve *s);
 /* Answers what is due and whoever has news waiting. */

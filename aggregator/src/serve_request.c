@@ -43,10 +43,10 @@ static plmm_status append_chunk(plmm__serve *s, uint32_t slot, const plmm_fetch_
                                      &s->c->round.key, err);
     }
     if (rc == PLMM_OK) {
-        rc = plmm__hub_append(s->hub, slot, head, head_len, err);
+        rc = plmm_hub_append(s->hub, slot, head, head_len, err);
     }
     if (rc == PLMM_OK) {
-        rc = plmm__hub_append(s->hub, slot, data, len, err);
+        rc = plmm_hub_append(s->hub, slot, data, len, err);
     }
     plmm_free(data);
     return rc;
@@ -68,7 +68,7 @@ static plmm_status answer_fetch(plmm__serve *s, uint32_t slot, const plmm_frame 
     uint8_t out[PLMM_FRAME_SMALL];
     size_t out_len = 0;
     PLMM_TRY(plmm_fetch_answer_manifest(out, &out_len, &m, q.device, &s->c->round.key, err));
-    return plmm__hub_append(s->hub, slot, out, out_len, err);
+    return plmm_hub_append(s->hub, slot, out, out_len, err);
 }
 
 /* ---- frames of a round ---- */
@@ -145,7 +145,7 @@ static plmm_status next_frame(plmm_frame *f, const uint8_t *bytes, size_t len, s
 }
 
 /* All frames of a request; *device = who sent them, if a machine knows it. */
-static void take_frames(plmm__serve *s, const plmm__hub_request *r, uint64_t *device)
+static void take_frames(plmm__serve *s, const plmm_hub_request *r, uint64_t *device)
 {
     size_t size = 0;
     for (size_t at = 0; at < r->len; at += size) {
@@ -158,7 +158,7 @@ static void take_frames(plmm__serve *s, const plmm__hub_request *r, uint64_t *de
         }
         if (!asks_for_version(&f)) {
             to_machine(s, r->pipe, &f, bytes, size, device);
-        } else if (plmm__hub_pending(s->hub, r->slot) > 0) {
+        } else if (plmm_hub_pending(s->hub, r->slot) > 0) {
             /* A small question has an answer of a chunk: a reply holds one. */
             (void)plmm_fail(&err, PLMM_ERR_PEER, "asks for two parts of a version at once");
             refuse(s, f.sender, &err);
@@ -171,7 +171,7 @@ static void take_frames(plmm__serve *s, const plmm__hub_request *r, uint64_t *de
 
 /* Must the request wait because the worker reads the machine? Those that ask for versions need
  * not. */
-static bool must_wait(const plmm__serve *s, const plmm__hub_request *r)
+static bool must_wait(const plmm__serve *s, const plmm_hub_request *r)
 {
     plmm_frame f;
     size_t size;
@@ -183,9 +183,9 @@ static bool must_wait(const plmm__serve *s, const plmm__hub_request *r)
 
 static void reply(plmm__serve *s, uint32_t slot)
 {
-    s->bytes_down += plmm__hub_pending(s->hub, slot);
-    s->result->bytes_down += plmm__hub_pending(s->hub, slot);
-    plmm__hub_reply(s->hub, slot);
+    s->bytes_down += plmm_hub_pending(s->hub, slot);
+    s->result->bytes_down += plmm_hub_pending(s->hub, slot);
+    plmm_hub_reply(s->hub, slot);
 }
 
 static void let_go(plmm__serve *s, plmm__peer *p)
@@ -209,11 +209,11 @@ static void deliver(plmm__serve *s, plmm__peer *p, uint32_t slot)
             if ((p->waiting[i] >> msg & 1u) == 0) {
                 continue;
             }
-            plmm_status rc = plmm__hub_reserve(s->hub, slot, max, &at, &err);
+            plmm_status rc = plmm_hub_reserve(s->hub, slot, max, &at, &err);
             rc = rc == PLMM_OK
                      ? plmm_agg_round_render(m, (plmm_message)msg, p->device, at, max, &len, &err)
                      : rc;
-            plmm__hub_commit(s->hub, slot, rc == PLMM_OK ? len : 0);
+            plmm_hub_commit(s->hub, slot, rc == PLMM_OK ? len : 0);
             plmm_log(PLMM_LOG_DEBUG, "message.send", "device=%llu type=%s bytes=%zu",
                      (unsigned long long)p->device, plmm_message_str(msg), len);
         }
@@ -240,10 +240,10 @@ static void hold(plmm__serve *s, plmm__peer *p, uint32_t slot)
 
 /* ---- the loop's side ---- */
 
-void plmm__request_take(plmm__serve *s, const plmm__hub_request *r)
+void plmm__request_take(plmm__serve *s, const plmm_hub_request *r)
 {
     if (r->len > 0 && must_wait(s, r)) {
-        s->later.v[(s->later.at + s->later.n++) % plmm__hub_slots(s->hub)] = *r;
+        s->later.v[(s->later.at + s->later.n++) % plmm_hub_slots(s->hub)] = *r;
         return;
     }
     s->bytes_up += r->len;
@@ -252,12 +252,12 @@ void plmm__request_take(plmm__serve *s, const plmm__hub_request *r)
         plmm__due *due = &s->due[s->due_n++];
         *due = (plmm__due){r->slot, 0};
         take_frames(s, r, &due->device);
-        plmm__hub_release(s->hub, r->slot);
+        plmm_hub_release(s->hub, r->slot);
         return;
     }
     plmm__peer *p = plmm__peers_by_pipe(&s->peers, r->pipe);
     /* A quarter of the slots stays free for requests that have something to say. */
-    if (p == NULL || s->held >= plmm__hub_slots(s->hub) / 4 * 3) {
+    if (p == NULL || s->held >= plmm_hub_slots(s->hub) / 4 * 3) {
         reply(s, r->slot);
         return;
     }
@@ -267,8 +267,8 @@ void plmm__request_take(plmm__serve *s, const plmm__hub_request *r)
 void plmm__request_retry(plmm__serve *s)
 {
     for (uint32_t n = s->later.n; n > 0; n--) {
-        plmm__hub_request r = s->later.v[s->later.at];
-        s->later.at = (s->later.at + 1) % plmm__hub_slots(s->hub);
+        plmm_hub_request r = s->later.v[s->later.at];
+        s->later.at = (s->later.at + 1) % plmm_hub_slots(s->hub);
         s->later.n--;
         plmm__request_take(s, &r);
     }

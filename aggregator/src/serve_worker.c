@@ -31,7 +31,7 @@ static void *worker_main(void *arg)
         run_job(s, job);
         (void)pthread_mutex_lock(&w->lock);
         w->done = true;
-        plmm__hub_post(s->hub);
+        plmm_hub_post(s->hub);
     }
     (void)pthread_mutex_unlock(&w->lock);
     return NULL;

@@ -1,6 +1,6 @@
 #include "plmm/join.h"
 
-#include "link.h"
+#include "plmm/line.h"
 
 #include "plmm/address.h"
 #include "plmm/alloc.h"
@@ -39,7 +39,7 @@ typedef struct join {
     plmm_join_result *result;
     plmm_policy policy;
     plmm_store_expert me;
-    plmm__link *link;
+    plmm_line *line;
     plmm_client_round *m;
     outbox out;
     uint8_t *vector; /* the masked one, as stored */
@@ -287,7 +287,7 @@ static void take_reply(join *j)
 {
     const uint8_t *bytes;
     size_t len, size = 0;
-    plmm__link_reply(j->link, &bytes, &len);
+    plmm_line_reply(j->line, &bytes, &len);
     for (size_t at = 0; at < len && j->fatal == PLMM_OK && !j->over; at += size) {
         plmm_error err = {0};
         if (len - at < PLMM_FRAME_PREFIX || plmm_frame_size(&size, bytes + at, &err) != PLMM_OK ||
@@ -307,10 +307,10 @@ static void take_reply(join *j)
 static void ask(join *j)
 {
     plmm_error err = {0};
-    if (plmm__link_asked(j->link) && (j->asked_frames || j->out.len == 0)) {
+    if (plmm_line_asked(j->line) && (j->asked_frames || j->out.len == 0)) {
         return;
     }
-    plmm_status rc = plmm__link_ask(j->link, j->out.v, j->out.len, NULL, 0, &err);
+    plmm_status rc = plmm_line_ask(j->line, j->out.v, j->out.len, NULL, 0, &err);
     j->asked_frames = j->out.len > 0;
     j->asked_ms = plmm_clock_ms();
     j->out.len = 0;
@@ -329,7 +329,7 @@ static uint64_t wait_ms(const join *j)
 
 static void lost(join *j)
 {
-    plmm__link_give_up(j->link);
+    plmm_line_give_up(j->line);
     j->asked_frames = false;
     plmm_clock_sleep_ms(LOST_PAUSE_MS);
 }
@@ -346,18 +346,18 @@ static void one_turn(join *j)
     }
     ask(j);
     uint64_t limit = j->asked_frames ? ANSWER_MS : HELD_MS;
-    switch (plmm__link_wait(j->link, wait_ms(j))) {
-    case LINK_REPLY:
+    switch (plmm_line_wait(j->line, wait_ms(j))) {
+    case PLMM_LINE_REPLY:
         j->asked_frames = false;
         take_reply(j);
         break;
-    case LINK_NEW:
+    case PLMM_LINE_NEW:
         step(j, (plmm_client_event){.type = PLMM_CLIENT_EV_LINK});
         break;
-    case LINK_LOST:
+    case PLMM_LINE_LOST:
         lost(j);
         break;
-    case LINK_TIMEOUT:
+    case PLMM_LINE_TIMEOUT:
         if (plmm_clock_ms() - j->asked_ms > limit) {
             lost(j);
         }
@@ -484,12 +484,13 @@ static plmm_status exchange(join *j, const uint8_t *head, size_t len, const uint
                             size_t *size, plmm_error *err)
 {
     uint64_t until = plmm_clock_ms() + ANSWER_MS;
-    PLMM_TRY(plmm__link_ask(j->link, head, len, NULL, 0, err));
+    PLMM_TRY(plmm_line_ask(j->line, head, len, NULL, 0, err));
     for (;;) {
         uint64_t now = plmm_clock_ms();
-        plmm__link_news news = now < until ? plmm__link_wait(j->link, until - now) : LINK_TIMEOUT;
-        if (news == LINK_REPLY) {
-            plmm__link_reply(j->link, bytes, size);
+        plmm_line_news news =
+            now < until ? plmm_line_wait(j->line, until - now) : PLMM_LINE_TIMEOUT;
+        if (news == PLMM_LINE_REPLY) {
+            plmm_line_reply(j->line, bytes, size);
             if (*size >= PLMM_FRAME_PREFIX) {
                 return plmm_frame_size(size, *bytes, err);
             }
@@ -498,7 +499,8 @@ static plmm_status exchange(join *j, const uint8_t *head, size_t len, const uint
                              "know this device",
                              j->c->expert, j->me.address);
         }
-        if (news != LINK_NEW) {
+        if (news != PLMM_LINE_NEW) {
+            plmm_line_give_up(j->line);
             return plmm_fail(err, PLMM_ERR_TIMEOUT, "%s at %s does not answer", j->c->expert,
                              j->me.address);
         }
@@ -515,7 +517,7 @@ static plmm_status fetch_part(join *j, plmm_fetch *f, plmm_error *err)
     PLMM_TRY(plmm_fetch_request(f, &j->c->key, ask_for, &len, err));
     PLMM_TRY(exchange(j, ask_for, len, &bytes, &size, err));
     size_t got;
-    plmm__link_reply(j->link, &bytes, &got);
+    plmm_line_reply(j->line, &bytes, &got);
     if (size > got) {
         return plmm_fail(err, PLMM_ERR_WIRE, "the answer ends inside a frame");
     }
@@ -632,22 +634,22 @@ static plmm_status open_all(join *j, plmm_error *err)
     j->policy = j->c->policy;
     j->policy.anchor = j->me.anchor;
     size_t reply_max = (size_t)PLMM_ROSTER_MAX + (1 << 20);
-    PLMM_TRY(plmm__link_open(&j->link, url, reply_max, err));
+    PLMM_TRY(plmm_line_open(&j->line, url, reply_max, err));
     j->joined_ms = plmm_clock_ms();
     return PLMM_OK;
 }
 
 static plmm_status close_all(join *j, plmm_status rc)
 {
-    if (j->link != NULL) {
-        plmm__link_traffic(j->link, &j->result->bytes_up, &j->result->bytes_down);
+    if (j->line != NULL) {
+        plmm_line_traffic(j->line, &j->result->bytes_up, &j->result->bytes_down);
         plmm_error err = {0};
         if (plmm_store_expert_traffic(j->c->store, j->c->expert, j->result->bytes_up,
                                       j->result->bytes_down, &err) != PLMM_OK) {
             plmm_log(PLMM_LOG_WARN, "traffic.lost", "why=\"%s\"", err.msg);
         }
     }
-    plmm__link_close(j->link);
+    plmm_line_close(j->line);
     forget_vector(j);
     plmm_free(j->out.v);
     plmm_free(j);

@@ -62,18 +62,6 @@ plmm_status plmm_mask_init(plmm_mask *m, uint32_t stream, const uint8_t secret[3
     return PLMM_OK;
 }
 
-void plmm__mask_check(size_t n, uint64_t offset, uint32_t bits, const plmm_mask *masks,
-                      size_t count)
-{
-    const uint64_t most = UINT64_C(1) << PLMM_MASK_LANES_MAX_LOG2;
-    PLMM_ASSERT(bits >= PLMM_RING_BITS_MIN && bits <= PLMM_RING_BITS_MAX);
-    PLMM_ASSERT(offset <= most && n <= most - offset);
-    for (size_t j = 0; j < count; j++) {
-        PLMM_ASSERT(plmm_stream_name(masks[j].stream) != NULL);
-        PLMM_ASSERT(masks[j].sign == PLMM_MASK_ADD || masks[j].sign == PLMM_MASK_SUB);
-    }
-}
-
 static void reduce_lanes(uint32_t *x, size_t n, uint32_t low)
 {
     for (size_t i = 0; i < n; i++) {

@@ -158,6 +158,19 @@ void plmm__aes_round_keys(uint8_t w[PLMM_MASK_KEY_BYTES], const uint8_t key[32])
 
 /* ---- both ---- */
 
+void plmm__mask_check(size_t n, uint64_t offset, uint32_t bits, const plmm_mask *masks,
+                      size_t count)
+{
+    const uint64_t most = UINT64_C(1) << PLMM_MASK_LANES_MAX_LOG2;
+    PLMM_ASSERT(bits >= PLMM_RING_BITS_MIN && bits <= PLMM_RING_BITS_MAX);
+    PLMM_ASSERT(offset <= most && n <= most - offset);
+    for (size_t j = 0; j < count; j++) {
+        PLMM_ASSERT(masks[j].stream == PLMM_STREAM_CHACHA20 ||
+                    masks[j].stream == PLMM_STREAM_AES256CTR);
+        PLMM_ASSERT(masks[j].sign == PLMM_MASK_ADD || masks[j].sign == PLMM_MASK_SUB);
+    }
+}
+
 /* The 64 octets of keystream that hold lane 16 i. */
 static void blocks_at(uint8_t out[64], uint64_t i, const plmm_mask *m,
                       const uint8_t w[PLMM_MASK_KEY_BYTES])

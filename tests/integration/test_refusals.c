@@ -4,37 +4,41 @@
  * completes without. */
 #include "fleet.h"
 
-#include <nng/nng.h>
-#include <nng/protocol/reqrep0/req.h>
+#include "plmm/line.h"
 
-enum { LIAR = 20 };
+enum { LIAR = 20, REPLY_MAX = 1 << 16, ANSWER_MS = 3000 };
 
 typedef struct talker {
-    nng_socket socket;
+    plmm_line *line;
     char dir[64];
-    uint8_t reply[1 << 16];
+    const uint8_t *reply; /* borrowed until the next request */
     size_t len;
 } talker;
 
 /* One request; false if the connection broke or nothing came back. */
 static bool ask(talker *t, const void *bytes, size_t len)
 {
-    t->len = sizeof t->reply;
-    int rv = nng_send(t->socket, (void *)(uintptr_t)bytes, len, 0);
-    rv = rv == 0 ? nng_recv(t->socket, t->reply, &t->len, 0) : rv;
-    return rv == 0;
+    plmm_error err = {0};
+    uint64_t until = plmm_clock_ms() + ANSWER_MS;
+    plmm_line_news news;
+    CHECK(plmm_line_ask(t->line, bytes, len, NULL, 0, &err) == PLMM_OK, "%s", err.msg);
+    do {
+        news = plmm_line_wait(t->line, ANSWER_MS);
+    } while (news == PLMM_LINE_NEW && plmm_clock_ms() < until);
+    if (news != PLMM_LINE_REPLY) {
+        plmm_line_give_up(t->line);
+        return false;
+    }
+    plmm_line_reply(t->line, &t->reply, &t->len);
+    return true;
 }
 
 static void dial(talker *t, uint32_t port)
 {
     char url[64];
+    plmm_error err = {0};
     (void)snprintf(url, sizeof url, "tcp://127.0.0.1:%u", port);
-    int rv = nng_req0_open(&t->socket);
-    rv = rv == 0 ? nng_socket_set_ms(t->socket, NNG_OPT_RECVTIMEO, 3000) : rv;
-    rv = rv == 0 ? nng_socket_set_ms(t->socket, NNG_OPT_SENDTIMEO, 3000) : rv;
-    rv = rv == 0 ? nng_socket_set_ms(t->socket, NNG_OPT_RECONNMINT, 50) : rv;
-    rv = rv == 0 ? nng_dial(t->socket, url, NULL, 0) : rv;
-    CHECK(rv == 0, "dial: %s", nng_strerror(rv));
+    CHECK(plmm_line_open(&t->line, url, REPLY_MAX, &err) == PLMM_OK, "%s", err.msg);
 }
 
 static bool said(talker *t, const char *text)
@@ -63,11 +67,11 @@ static void not_frames(talker *t)
 static void too_long(talker *t, uint32_t port)
 {
     static uint8_t huge[1 << 20];
-    nng_socket kept = t->socket;
+    plmm_line *kept = t->line;
     dial(t, port);
     CHECK(!ask(t, huge, sizeof huge), "a request beyond the limit has no answer");
-    (void)nng_close(t->socket);
-    t->socket = kept;
+    plmm_line_close(t->line);
+    t->line = kept;
     CHECK(ask(t, "", 0), "and others are heard");
 }
 
@@ -306,7 +310,7 @@ static void drive(char *self)
     }
     CHECK(waitpid(serve, &status, 0) == serve && status == 0, "serve: %x", (unsigned)status);
     check_round(t.dir);
-    (void)nng_close(t.socket);
+    plmm_line_close(t.line);
     if (plmm_test_failures > 0) {
         fleet_show_log(t.dir, "serve");
     }

@@ -21,7 +21,7 @@ forbid "base/core base/json nn/include crypto proto" "$system" "only base/os, th
 forbid "base nn sim/include proto/include" "sodium" "libsodium belongs to crypto"
 forbid "base/core base/os crypto proto" "cjson/|cJSON" "JSON belongs to base/json"
 forbid "base crypto proto client aggregator sim" "cblas" "BLAS belongs to nn"
-forbid "base crypto proto nn sim" "nng/" "sockets belong to client and aggregator"
+forbid "base/core base/json base/os base/db crypto proto nn sim client aggregator" "nng/" "sockets belong to base/net"
 forbid "base/core base/json base/os crypto proto nn" "sqlite3" "SQLite belongs to base/db and sim"
 forbid "base crypto nn client aggregator sim" "pb\.h|pb_(en|de)code\.h|pb_common\.h" "nanopb belongs to proto"
 
@@ -45,10 +45,11 @@ ours base/core
 ours base/json base/core
 ours base/os base/core
 ours base/db base/core
+ours base/net base/core
 ours nn base/core base/json base/os
 ours crypto base/core
 ours proto base/core crypto
-ours client base/core base/json base/os base/db nn crypto proto
-ours aggregator base/core base/json base/os base/db nn crypto proto
-ours sim base/core base/json base/os base/db nn crypto proto client aggregator
+ours client base/core base/json base/os base/db base/net nn crypto proto
+ours aggregator base/core base/json base/os base/db base/net nn crypto proto
+ours sim base/core base/json base/os base/db base/net nn crypto proto client aggregator
 exit $fail

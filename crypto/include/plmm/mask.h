@@ -53,7 +53,7 @@ typedef struct plmm_mask {
 const char *plmm_stream_name(uint32_t stream);
 
 /* The stream that is the faster one on this processor: AES-256-CTR where it has instructions for
- * AES (three to fifteen times as fast as ChaCha20), else ChaCha20 (several times as fast as AES
+ * AES (three to seven times as fast as ChaCha20), else ChaCha20 (ten times as fast as AES
  * without them). What an aggregator announces unless it is told otherwise; a device can do both, and
  * offers both. */
 plmm_stream plmm_stream_best(void);

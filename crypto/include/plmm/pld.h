@@ -22,7 +22,7 @@
 typedef struct plmm_pld plmm_pld;
 
 /* Bins of one distribution. */
-enum { PLMM_PLD_BINS_MAX = 1 << 23 };
+enum { PLMM_PLD_BINS_MAX = 1 << 22 };
 
 /* Neighbours differ in one device that is there or not. A sampled mechanism loses differently in the
  * two directions: account for both and take the larger. */
@@ -50,10 +50,11 @@ void plmm_pld_free(plmm_pld *p); /* NULL is fine */
 double plmm_pld_delta(const plmm_pld *p, double epsilon);
 double plmm_pld_epsilon(const plmm_pld *p, double delta);
 
-/* A grid for `times` releases of z, q that costs about 1e-4 of epsilon and fits. */
-double plmm_pld_interval(double z, double q, uint32_t times);
+/* A grid on which `times` releases are off by about 3e-5 of epsilon. */
+double plmm_pld_interval(uint32_t times);
 
-/* Both ways: *out is the larger epsilon of `times` sampled Gaussians at delta. */
+/* Both ways: *out is the larger epsilon of `times` sampled Gaussians at delta, on the finest grid from
+ * plmm_pld_interval on that fits. */
 PLMM_NODISCARD plmm_status plmm_pld_gaussian_epsilon(double *out, double z, double q,
                                                      uint32_t times, double delta, plmm_error *err);
 

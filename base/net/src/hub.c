@@ -1,4 +1,4 @@
-#include "hub.h"
+#include "plmm/hub.h"
 
 #include "plmm/alloc.h"
 
@@ -14,7 +14,7 @@ enum { SEND_WAIT_MS = 10000 };
 typedef enum slot_state { SLOT_RECEIVING, SLOT_OPEN, SLOT_SENDING } slot_state;
 
 typedef struct slot {
-    plmm__hub *owner;
+    plmm_hub *owner;
     uint32_t number;
     bool has_ctx;
     nng_ctx ctx;
@@ -26,7 +26,7 @@ typedef struct slot {
     uint32_t pipe;
 } slot;
 
-struct plmm__hub {
+struct plmm_hub {
     nng_socket socket;
     bool has_socket;
     uint32_t port;
@@ -53,7 +53,7 @@ static void listen_again(slot *s)
 static void on_aio(void *arg)
 {
     slot *s = arg;
-    plmm__hub *h = s->owner;
+    plmm_hub *h = s->owner;
     int rv = nng_aio_result(s->aio);
     if (s->state == SLOT_SENDING) {
         if (rv != 0) {
@@ -83,7 +83,7 @@ static void on_aio(void *arg)
     (void)pthread_mutex_unlock(&h->lock);
 }
 
-static plmm_status start_socket(plmm__hub *h, const plmm__hub_config *c, plmm_error *err)
+static plmm_status start_socket(plmm_hub *h, const plmm_hub_config *c, plmm_error *err)
 {
     nng_listener listener;
     int rv = nng_rep0_open(&h->socket);
@@ -109,10 +109,10 @@ static plmm_status start_socket(plmm__hub *h, const plmm__hub_config *c, plmm_er
     return PLMM_OK;
 }
 
-plmm_status plmm__hub_open(plmm__hub **out, const plmm__hub_config *c, plmm_error *err)
+plmm_status plmm_hub_open(plmm_hub **out, const plmm_hub_config *c, plmm_error *err)
 {
     PLMM_ASSERT(c->slots >= 2 && c->slots <= 65536);
-    plmm__hub *h = plmm_alloc(1, sizeof *h);
+    plmm_hub *h = plmm_alloc(1, sizeof *h);
     if (h == NULL) {
         return plmm_fail(err, PLMM_ERR_NOMEM, "out of memory for the socket");
     }
@@ -136,7 +136,7 @@ plmm_status plmm__hub_open(plmm__hub **out, const plmm__hub_config *c, plmm_erro
     }
     rc = rc == PLMM_OK ? start_socket(h, c, err) : rc;
     if (rc != PLMM_OK) {
-        plmm__hub_close(h);
+        plmm_hub_close(h);
         return rc;
     }
     for (uint32_t i = 0; i < h->n; i++) {
@@ -146,7 +146,7 @@ plmm_status plmm__hub_open(plmm__hub **out, const plmm__hub_config *c, plmm_erro
     return PLMM_OK;
 }
 
-void plmm__hub_close(plmm__hub *h)
+void plmm_hub_close(plmm_hub *h)
 {
     if (h == NULL) {
         return;
@@ -174,12 +174,12 @@ void plmm__hub_close(plmm__hub *h)
     plmm_free(h);
 }
 
-uint32_t plmm__hub_port(const plmm__hub *h)
+uint32_t plmm_hub_port(const plmm_hub *h)
 {
     return h->port;
 }
 
-uint32_t plmm__hub_slots(const plmm__hub *h)
+uint32_t plmm_hub_slots(const plmm_hub *h)
 {
     return h->n;
 }
@@ -195,10 +195,10 @@ static struct timespec deadline_after(uint64_t wait_ms)
     return t;
 }
 
-plmm__hub_news plmm__hub_wait(plmm__hub *h, uint64_t wait_ms, plmm__hub_request *r)
+plmm_hub_news plmm_hub_wait(plmm_hub *h, uint64_t wait_ms, plmm_hub_request *r)
 {
     struct timespec until = deadline_after(wait_ms);
-    plmm__hub_news news = HUB_TIMEOUT;
+    plmm_hub_news news = PLMM_HUB_TIMEOUT;
     (void)pthread_mutex_lock(&h->lock);
     while (h->ready_n == 0 && !h->posted) {
         if (pthread_cond_timedwait(&h->news, &h->lock, &until) == ETIMEDOUT) {
@@ -207,19 +207,19 @@ plmm__hub_news plmm__hub_wait(plmm__hub *h, uint64_t wait_ms, plmm__hub_request 
     }
     if (h->posted) {
         h->posted = false;
-        news = HUB_POSTED;
+        news = PLMM_HUB_POSTED;
     } else if (h->ready_n > 0) {
         slot *s = &h->slots[h->ready[h->ready_at]];
         h->ready_at = (h->ready_at + 1) % h->n;
         h->ready_n--;
-        *r = (plmm__hub_request){s->number, s->pipe, nng_msg_body(s->in), nng_msg_len(s->in)};
-        news = HUB_REQUEST;
+        *r = (plmm_hub_request){s->number, s->pipe, nng_msg_body(s->in), nng_msg_len(s->in)};
+        news = PLMM_HUB_REQUEST;
     }
     (void)pthread_mutex_unlock(&h->lock);
     return news;
 }
 
-void plmm__hub_post(plmm__hub *h)
+void plmm_hub_post(plmm_hub *h)
 {
     (void)pthread_mutex_lock(&h->lock);
     h->posted = true;
@@ -227,7 +227,7 @@ void plmm__hub_post(plmm__hub *h)
     (void)pthread_mutex_unlock(&h->lock);
 }
 
-void plmm__hub_release(plmm__hub *h, uint32_t number)
+void plmm_hub_release(plmm_hub *h, uint32_t number)
 {
     slot *s = &h->slots[number];
     if (s->in != NULL) {
@@ -236,8 +236,8 @@ void plmm__hub_release(plmm__hub *h, uint32_t number)
     }
 }
 
-plmm_status plmm__hub_reserve(plmm__hub *h, uint32_t number, size_t max, uint8_t **at,
-                              plmm_error *err)
+plmm_status plmm_hub_reserve(plmm_hub *h, uint32_t number, size_t max, uint8_t **at,
+                             plmm_error *err)
 {
     slot *s = &h->slots[number];
     int rv = s->out == NULL ? nng_msg_alloc(&s->out, 0) : 0;
@@ -252,32 +252,32 @@ plmm_status plmm__hub_reserve(plmm__hub *h, uint32_t number, size_t max, uint8_t
     return PLMM_OK;
 }
 
-void plmm__hub_commit(plmm__hub *h, uint32_t number, size_t len)
+void plmm_hub_commit(plmm_hub *h, uint32_t number, size_t len)
 {
     h->slots[number].out_used += len;
 }
 
-plmm_status plmm__hub_append(plmm__hub *h, uint32_t number, const uint8_t *bytes, size_t len,
-                             plmm_error *err)
+plmm_status plmm_hub_append(plmm_hub *h, uint32_t number, const uint8_t *bytes, size_t len,
+                            plmm_error *err)
 {
     uint8_t *at;
-    PLMM_TRY(plmm__hub_reserve(h, number, len, &at, err));
+    PLMM_TRY(plmm_hub_reserve(h, number, len, &at, err));
     if (len > 0) {
         memcpy(at, bytes, len);
     }
-    plmm__hub_commit(h, number, len);
+    plmm_hub_commit(h, number, len);
     return PLMM_OK;
 }
 
-size_t plmm__hub_pending(const plmm__hub *h, uint32_t number)
+size_t plmm_hub_pending(const plmm_hub *h, uint32_t number)
 {
     return h->slots[number].out_used;
 }
 
-void plmm__hub_reply(plmm__hub *h, uint32_t number)
+void plmm_hub_reply(plmm_hub *h, uint32_t number)
 {
     slot *s = &h->slots[number];
-    plmm__hub_release(h, number);
+    plmm_hub_release(h, number);
     if (s->out == NULL && nng_msg_alloc(&s->out, 0) != 0) {
         listen_again(s); /* no memory for an empty reply: the device will ask again */
         return;
