@@ -1,9 +1,12 @@
 /* Lanes of b bits in a little-endian string of bits. Eight lanes are b octets, so groups of eight
- * begin at an octet and the rest is one short group. */
+ * begin at an octet and the rest is one short group. Vector code takes the groups that fill its
+ * registers (pack_internal.h), the portable code here those that are left, or all. */
 #include "plmm/bytes.h"
 #include "plmm/encode.h"
 
 #include "mask_internal.h"
+#include "pack_internal.h"
+#include "simd_internal.h"
 
 #include <string.h>
 
@@ -14,6 +17,30 @@ size_t plmm_packed_bytes(size_t n, uint32_t bits)
     PLMM_ASSERT((uint64_t)n <= UINT64_C(1) << PLMM_MASK_LANES_MAX_LOG2);
     PLMM_ASSERT(bits >= PLMM_RING_BITS_MIN && bits <= PLMM_RING_BITS_MAX);
     return (n * bits + 7) / 8;
+}
+
+static size_t no_pack(uint8_t *out, size_t len, const uint32_t *x, size_t n, uint32_t bits,
+                      uint32_t *any)
+{
+    (void)out, (void)len, (void)x, (void)n, (void)bits, (void)any;
+    return 0;
+}
+
+static size_t no_unpack(uint32_t *x, size_t n, uint32_t bits, const uint8_t *in, size_t len)
+{
+    (void)x, (void)n, (void)bits, (void)in, (void)len;
+    return 0;
+}
+
+static const plmm__packer *packer(void)
+{
+    static const plmm__packer none = {no_pack, no_unpack, no_unpack};
+#if defined(__x86_64__)
+    static const plmm__packer *const of[] = {&none, &plmm__packer_avx2, &plmm__packer_avx512};
+    return of[plmm__simd_now()];
+#else
+    return &none;
+#endif
 }
 
 /* m <= GROUP lanes into ceil(m * bits / 8) octets. */
@@ -41,10 +68,15 @@ void plmm_pack(uint8_t *out, const uint32_t *x, size_t n, uint32_t bits)
 {
     const uint32_t low = plmm__low_bits(bits);
     uint32_t any = 0;
-    for (size_t i = 0; i < n; i++) {
+    size_t done = packer()->pack(out, plmm_packed_bytes(n, bits), x, n, bits, &any);
+    PLMM_ASSERT(done <= n && done % GROUP == 0);
+    for (size_t i = done; i < n; i++) {
         any |= x[i];
     }
     PLMM_ASSERT((any & ~low) == 0);
+    out += done / GROUP * bits;
+    x += done;
+    n -= done;
     for (; n >= GROUP; n -= GROUP, x += GROUP, out += bits) {
         pack_group(out, x, GROUP, bits);
     }
@@ -123,7 +155,8 @@ plmm_status plmm_unpack(uint32_t *x, size_t n, uint32_t bits, const uint8_t *in,
                         plmm_error *err)
 {
     PLMM_TRY(check_packed(n, bits, in, len, err));
-    unpack_with(x, n, bits, in, len, take_set);
+    size_t done = packer()->unpack(x, n, bits, in, len), octets = done / GROUP * bits;
+    unpack_with(x + done, n - done, bits, in + octets, len - octets, take_set);
     return PLMM_OK;
 }
 
@@ -131,6 +164,7 @@ plmm_status plmm_unpack_add(uint32_t *acc, size_t n, uint32_t bits, const uint8_
                             plmm_error *err)
 {
     PLMM_TRY(check_packed(n, bits, in, len, err));
-    unpack_with(acc, n, bits, in, len, take_add);
+    size_t done = packer()->unpack_add(acc, n, bits, in, len), octets = done / GROUP * bits;
+    unpack_with(acc + done, n - done, bits, in + octets, len - octets, take_add);
     return PLMM_OK;
 }

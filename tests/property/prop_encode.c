@@ -1,5 +1,5 @@
 /* Encoding: bounds hold for any update, rounding is unbiased and tight, sums decode to the weighted
- * mean through masks and packing, packing is a bijection at every width. */
+ * mean through masks and packing. */
 #include "plmm/bytes.h"
 #include "plmm/encode.h"
 #include "plmm/rng.h"
@@ -11,7 +11,7 @@ enum { D_MAX = 3000 };
 
 static float delta[D_MAX];
 static uint32_t x[D_MAX + 1], y[D_MAX + 1], z[D_MAX + 1];
-static uint8_t bytes[4 * (D_MAX + 1)], slow[4 * (D_MAX + 1)];
+static uint8_t bytes[4 * (D_MAX + 1)];
 
 static plmm_seed random_seed(plmm_rng *r)
 {
@@ -171,35 +171,6 @@ static void prop_left_mask_is_seen(plmm_rng *r, int step)
     CHECK(plmm_decode_mean(mean, &w, &e, x, 50, 1, NULL) == PLMM_ERR_PEER, "step %d", step);
 }
 
-/* Pack = bit by bit; unpack is its inverse, and pack is the inverse of unpack on canonical
- * strings. */
-static void prop_packing(plmm_rng *r, int step)
-{
-    uint32_t bits = 8 + (uint32_t)plmm_rng_below(r, 25);
-    size_t n = (size_t)plmm_rng_below(r, plmm_rng_below(r, 2) == 0 ? 40 : D_MAX + 1);
-    size_t len = plmm_packed_bytes(n, bits);
-    memset(slow, 0, sizeof slow);
-    memset(bytes, 0xa5, sizeof bytes);
-    for (size_t i = 0; i < n; i++) {
-        x[i] = (uint32_t)plmm_rng_u64(r) & (UINT32_MAX >> (32 - bits));
-        y[i] = (uint32_t)plmm_rng_u64(r) & (UINT32_MAX >> (32 - bits));
-        for (size_t k = 0; k < bits; k++) {
-            size_t at = i * bits + k;
-            slow[at / 8] |= (uint8_t)((x[i] >> k & 1) << at % 8);
-        }
-    }
-    plmm_pack(bytes, x, n, bits);
-    CHECK(memcmp(bytes, slow, len) == 0, "step %d: n %zu bits %u", step, n, bits);
-    CHECK(len == sizeof bytes || bytes[len] == 0xa5, "step %d: writes no further", step);
-    memset(z, 0xa5, sizeof z);
-    CHECK(plmm_unpack(z, n, bits, bytes, len, NULL) == PLMM_OK, "step %d", step);
-    CHECK(memcmp(z, x, n * 4) == 0 && (n > D_MAX || z[n] == 0xa5a5a5a5), "step %d: back", step);
-    memcpy(z, y, sizeof z);
-    plmm_ring_add(y, x, n, bits);
-    CHECK(plmm_unpack_add(z, n, bits, bytes, len, NULL) == PLMM_OK, "step %d", step);
-    CHECK(memcmp(z, y, n * 4) == 0, "step %d: n %zu bits %u: add", step, n, bits);
-}
-
 int main(void)
 {
     plmm_rng r;
@@ -210,7 +181,6 @@ int main(void)
         prop_rounding_words(&r, step);
         prop_federated_mean(&r, step);
         prop_left_mask_is_seen(&r, step);
-        prop_packing(&r, step);
     }
     prop_unbiased(&r);
     return plmm_test_end();
