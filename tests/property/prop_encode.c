@@ -24,7 +24,7 @@ static plmm_seed random_seed(plmm_rng *r)
 
 static plmm_encoding random_encoding(plmm_rng *r)
 {
-    plmm_encoding e;
+    plmm_encoding e = {0};
     do {
         e.clip = exp((double)plmm_rng_below(r, 20) - 10);
         e.quant_bits = 2 + (uint32_t)plmm_rng_below(r, 30);

@@ -47,8 +47,9 @@ const char *plmm_noise_name(uint32_t kind);
 
 /* A table for one draw; about 48 KiB, public, fields private to crypto/. */
 typedef struct plmm_noise_table {
-    _Alignas(64) uint32_t word[3][1 << PLMM_NOISE_TABLE_LOG2_MAX];
-    uint32_t log2; /* m */
+    /* Octets 4 j .. 4 j + 3 of word j of every column: 0 is threshold's top | alias, see noise.c */
+    _Alignas(64) uint8_t plane[12][1 << PLMM_NOISE_TABLE_LOG2_MAX];
+    uint32_t log2; /* m, 6..12 */
     uint32_t kind;
     uint64_t units;
     double tv; /* an upper bound */
@@ -95,6 +96,9 @@ double plmm_noise_tv(uint32_t kind, uint64_t units);
 /* Smallest t with P(|noise| > t) <= p for noise of this kind and variance, or a sum of independent
  * noises whose variances add to it (both kinds are bounded by their Chernoff bound). 0 for none. */
 double plmm_noise_tail(uint32_t kind, double units, double p);
+
+/* The bound itself: of P(|noise| >= t), t > 0; 0 without noise. */
+double plmm_noise_tail_probability(uint32_t kind, double units, double t);
 
 /* ---- noise that stays exact under dropouts ----
  *

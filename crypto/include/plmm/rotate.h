@@ -2,8 +2,8 @@
  * that few bits a coordinate hold all of them.
  *
  * With p the largest power such that 2^p <= d, R x is
- *   signs of all d coordinates, Hadamard transform of the first 2^p coordinates, and, if 2^p < d,
- *   new signs of all d, Hadamard transform of the last 2^p coordinates,
+ *   random signs, then a Hadamard transform, of the first 2^p coordinates, and, if 2^p < d,
+ *   new random signs, then a Hadamard transform, of the last 2^p coordinates,
  * each transform divided by 2^(p/2). Every step is orthogonal, so R is, for every d >= 1: norms
  * and inner products stay, and nothing is padded. (Padding to the next power of two would send up
  * to twice the coordinates; measured, the largest coordinate of a rotated spike or of a heavy-
