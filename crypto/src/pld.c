@@ -200,10 +200,14 @@ double plmm_pld_epsilon(const plmm_pld *p, double delta)
     return fmax(0.0, (double)(p->lo - 1) * p->interval + p->skew);
 }
 
-double plmm_pld_interval(uint32_t times)
+double plmm_pld_interval(double z, double q, uint32_t times)
 {
-    double h = sqrt(2e-4 / (double)(times > 0 ? times : 1)); /* a release's mean moves by h^2 / 8 */
-    return fmin(1e-3, fmax(h, 1e-5));
+    /* Rounding to a grid of h moves a release's mean loss by at most h^2 / 8 and its variance by
+     * h^2 / 4: small beside the deviation of one loss and of their sum. */
+    double t = times > 0 ? times : 1.0;
+    double one = fmin(1.0 / z, q * sqrt(expm1(fmin(1.0 / (z * z), 100.0))));
+    double h = fmin(one / 25.0, sqrt(2e-4 * one / sqrt(t)));
+    return fmin(2e-3, fmax(h, 1e-6));
 }
 
 static plmm_status way_epsilon(double *out, double z, double q, uint32_t times, plmm_pld_way way,
@@ -225,7 +229,7 @@ plmm_status plmm_pld_gaussian_epsilon(double *out, double z, double q, uint32_t 
                                       plmm_error *err)
 {
     plmm_status rc = PLMM_ERR_RANGE;
-    double h = plmm_pld_interval(times), e = 0.0;
+    double h = plmm_pld_interval(z, q, times), e = 0.0;
     for (int i = 0; i < 12 && rc == PLMM_ERR_RANGE && h <= 0.1; i++, h *= 2.0) {
         e = 0.0;
         rc = way_epsilon(&e, z, q, times, PLMM_PLD_REMOVE, h, delta, err);

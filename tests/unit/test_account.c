@@ -208,6 +208,8 @@ static void test_integer_noise(void)
     near("ddg 2", plmm_rdp_ddgauss(2, l1, l2, 65536, 100, 1e4), 1.0175120, 1e-6);
     near("ddg 8", plmm_rdp_ddgauss(8, l1, l2, 65536, 100, 1e4), 4.0700480, 1e-6);
     near("ddg 32", plmm_rdp_ddgauss(32, l1, l2, 65536, 100, 1e4), 16.280192, 1e-6);
+    near("ddg, few and small", plmm_rdp_ddgauss(3, 30, 6, 100, 10, 1), 5.41551328437, 1e-10);
+    CHECK(plmm_rdp_ddgauss(3, 30, 6, 100, 10, .2) == INFINITY, "shares too small to add up");
     near("skellam 2", plmm_rdp_skellam(2, l1, l2, 1e6), 1.0175131505, 1e-9);
     near("ddg 2^16", integer_epsilon(false, 1e-3, 100, 65536, 1, 1), 4.7965083368, 1e-6);
     near("skellam 2^16", integer_epsilon(true, 1e-3, 100, 65536, 1, 1), 4.7965110136, 1e-6);
@@ -295,6 +297,11 @@ static void test_matrix(void)
     CHECK(plmm_mf_sensitivity(&got, c, 40, 4, 3, 2, work, &err) == PLMM_ERR_RANGE, "overlap");
     double ones[40];
     for (size_t t = 0; t < 40; t++) {
+        ones[t] = t == 10 || t == 11 ? 5 : 1;
+    }
+    CHECK(plmm_mf_sensitivity(&got, ones, 40, 1, 4, 2, work, &err) == PLMM_OK, "%s", err.msg);
+    near("the dear step, and one far from it", got, sqrt(26), 1e-12);
+    for (size_t t = 0; t < 40; t++) {
         ones[t] = 1;
     }
     CHECK(plmm_mf_sensitivity(&got, ones, 40, 1, 1, 40, work, &err) == PLMM_OK, "%s", err.msg);
@@ -345,7 +352,10 @@ static void test_account(void)
     CHECK(memcmp(&back, &sum, sizeof sum) == 0, "encoded and decoded");
     CHECK(plmm_account_decode(&back, octets, PLMM_ACCOUNT_BYTES - 1, &err) == PLMM_ERR_FORMAT,
           "short");
-    octets[31] = 0x80; /* a negative cost */
+    octets[31] |= 0x80; /* a negative cost */
+    CHECK(plmm_account_decode(&back, octets, PLMM_ACCOUNT_BYTES, &err) == PLMM_ERR_FORMAT, "< 0");
+    memset(octets + 24, 0, 7);
+    octets[31] = 0x80;
     CHECK(plmm_account_decode(&back, octets, PLMM_ACCOUNT_BYTES, &err) == PLMM_ERR_FORMAT, "-0");
     octets[30] = 0xf8, octets[31] = 0x7f;
     CHECK(plmm_account_decode(&back, octets, PLMM_ACCOUNT_BYTES, &err) == PLMM_ERR_FORMAT, "NaN");

@@ -49,7 +49,7 @@ static void test_exact_gaussian(void)
     for (size_t i = 0; i < COUNT(row); i++) {
         plmm_pld *one = NULL, *all = NULL;
         plmm_error err = {0};
-        double h = plmm_pld_interval(row[i].times);
+        double h = plmm_pld_interval(row[i].z, 1, row[i].times);
         CHECK(plmm_pld_new_gaussian(&one, row[i].z, 1, PLMM_PLD_REMOVE, h, &err) == PLMM_OK, "%s",
               err.msg);
         const plmm_pld *parts[1] = {one};
@@ -64,7 +64,8 @@ static void test_exact_gaussian(void)
             CHECK(got <= exact * 1.002 + 1e-9, "z %g x%u, epsilon %g: %g above %g", row[i].z,
                   row[i].times, e, got, exact);
             if (got > 1e-8 && got < .99) {
-                near("round trip", plmm_pld_epsilon(all, got), e, e > 0 ? 1e-6 : 1);
+                double back = plmm_pld_epsilon(all, got);
+                CHECK(fabs(back - e) < 1e-6, "round trip of %g: %g", e, back);
             }
         }
         plmm_pld_free(one);
@@ -115,6 +116,10 @@ static void test_mixed(void)
     double z = 1 / sqrt(3.0 / 4 + 10.0 / 25);
     double exact = plmm_gaussian_delta(z, 3), got = plmm_pld_delta(ab, 3);
     CHECK(got >= exact && got <= exact * 1.001 + 1e-9, "%g, exactly %g", got, exact);
+    plmm_pld_free(ab);
+    CHECK(plmm_pld_compose(&ab, parts, counts, 2, .01, &err) == PLMM_OK, "%s", err.msg);
+    got = plmm_pld_delta(ab, 1e6);
+    CHECK(got >= .005 && got <= .01, "what is cut is lost: %g", got);
     plmm_pld_free(a);
     plmm_pld_free(b);
     plmm_pld_free(ab);
@@ -162,6 +167,27 @@ static void test_discrete_gaussian(void)
     }
 }
 
+/* What the probabilities lack to 1 is lost for good, in every release. */
+static void test_infinite(void)
+{
+    plmm_pld *one = NULL, *all = NULL;
+    plmm_error err = {0};
+    fill_discrete_gaussian(400);
+    for (size_t k = 0; k <= 2 * HALF; k++) {
+        integer_pmf[k] *= .999;
+    }
+    CHECK(plmm_pld_new_integer(&one, integer_pmf + HALF - 300, 601, 1, 1e-3, &err) == PLMM_OK, "%s",
+          err.msg);
+    const plmm_pld *parts[1] = {one};
+    uint32_t times = 50;
+    CHECK(plmm_pld_compose(&all, parts, &times, 1, 1e-15, &err) == PLMM_OK, "%s", err.msg);
+    CHECK(plmm_pld_delta(one, 40) >= .001 && plmm_pld_delta(one, 40) < .00101, "one");
+    CHECK(plmm_pld_delta(all, 40) >= 1 - pow(.999, 50) && plmm_pld_delta(all, 40) < .0489, "fifty");
+    CHECK(plmm_pld_epsilon(all, .04) == INFINITY, "no epsilon at a delta below it");
+    plmm_pld_free(one);
+    plmm_pld_free(all);
+}
+
 static void test_refused(void)
 {
     plmm_pld *d = NULL, *sum = NULL;
@@ -197,6 +223,7 @@ int main(void)
     test_exact_sampled();
     test_mixed();
     test_discrete_gaussian();
+    test_infinite();
     test_refused();
     return plmm_test_end();
 }

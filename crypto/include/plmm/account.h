@@ -12,7 +12,7 @@
  * summed, after scaling, rotation and rounding. z is always a noise multiplier: standard deviation
  * over l2 sensitivity. Every function is pure, allocates nothing and is thread-safe; a number that
  * is unbounded is INFINITY. What is returned is never less than the exact value, but for rounding
- * of doubles (1e-12 relative).
+ * of doubles (1e-9 relative).
  *
  * Sources: Mironov, Talwar, Zhang 2019 (arXiv 1908.10530; Poisson-sampled Gaussian); Canonne,
  * Kamath, Steinke 2020 (2004.00010; Prop. 12 conversion, discrete Gaussian); Kairouz, Liu, Steinke

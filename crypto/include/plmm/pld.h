@@ -50,8 +50,9 @@ void plmm_pld_free(plmm_pld *p); /* NULL is fine */
 double plmm_pld_delta(const plmm_pld *p, double epsilon);
 double plmm_pld_epsilon(const plmm_pld *p, double delta);
 
-/* A grid on which `times` releases are off by about 3e-5 of epsilon. */
-double plmm_pld_interval(uint32_t times);
+/* A grid on which `times` releases of noise multiplier z and rate q are off by about 1e-4 of
+ * epsilon. */
+double plmm_pld_interval(double z, double q, uint32_t times);
 
 /* Both ways: *out is the larger epsilon of `times` sampled Gaussians at delta, on the finest grid from
  * plmm_pld_interval on that fits. */
