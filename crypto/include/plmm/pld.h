@@ -5,7 +5,8 @@
  * mass goes to its two ends such that both its P- and its Q-mass are kept ("connect the dots",
  * Doroshenko, Ghazi, Kamath, Kumar, Manurangsi 2022, arXiv 2207.04380), so the discrete pair is a
  * worse one than the true pair; composition is convolution, by FFT. Every claim is pessimistic: tails
- * that are cut count as infinite loss, and a bound of the transforms' rounding is added to every bin.
+ * that are cut count as infinite loss, and a bound of the transforms' rounding is added to every bin:
+ * of the order of 1e-13 in delta for each release, so 10,000 releases are not tight below 1e-7.
  *
  * What it is valid for: the Gaussian in any dimension (only the l2 length matters), Poisson-sampled
  * or not; and integer noise on ONE integer (Skellam, discrete Gaussian), where the pair is the noise
