@@ -155,9 +155,12 @@ static void sign_ref(float *x, size_t n, const plmm_hash *seed, size_t step)
 {
     const float scale = (float)sqrt(1.0 / (double)n);
     plmm_mask signs = signs_of(seed, step);
+    uint32_t word = 0;
     for (size_t i = 0; i < n; i++) {
-        uint32_t word = 0;
-        plmm_mask_apply_ref(&word, 1, i / 32, 32, &signs, 1);
+        if (i % 32 == 0) {
+            word = 0;
+            plmm_mask_apply_ref(&word, 1, i / 32, 32, &signs, 1);
+        }
         x[i] *= (word >> i % 32 & 1) != 0 ? -scale : scale;
     }
 }
