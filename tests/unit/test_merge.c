@@ -183,6 +183,53 @@ static void one(plmm_method method, uint64_t round)
     plmm_adapter_free(clear);
 }
 
+/* However far a liar moves the sum, the mean stays within the clip; what honest devices send is left
+ * alone to the bit, at the very clip too. */
+static void test_bound(void)
+{
+    plmm_adapter *old = tiny_adapter(3, 0.2f), *next = NULL;
+    plmm_error err = {0};
+    plmm_merge_params p = {
+        .method = PLMM_METHOD_ALTERNATE, .server = plmm_server_opt_default(), .round = 1};
+    plmm_merge_stats s;
+    cohort c = make(old, p.method, p.round, 1);
+    CHECK(plmm_merge(&p, &encoding, old, c.sum, c.n + 1, DEVICES, &next, &s, &err) == PLMM_OK, "%s",
+          err.msg);
+    CHECK(!s.shortened, "honest devices of norm %g", s.mean_norm);
+    plmm_adapter_free(next);
+    double most = plmm_merge_norm_max(&encoding, c.n, DEVICES);
+    CHECK(most > encoding.clip && most < 1.1 * encoding.clip, "bound %g", most);
+    c.sum[0] = (uint32_t)(DEVICES * 131071); /* as far as a lane goes */
+    CHECK(plmm_merge(&p, &encoding, old, c.sum, c.n + 1, DEVICES, &next, &s, &err) == PLMM_OK, "%s",
+          err.msg);
+    CHECK(s.shortened && s.mean_norm > 1.2 * encoding.clip, "a liar of norm %g", s.mean_norm);
+    for (size_t i = 0; i < c.n; i++) {
+        c.clear[i] = i == 0 ? most * c.total : 0;
+    }
+    double norm;
+    CHECK(!plmm_merge_bound(c.clear, &norm, c.n, (uint64_t)c.total, &encoding, DEVICES) &&
+              fabs(norm - most) < 1e-9,
+          "at the bound: %g", norm);
+    c.clear[0] *= 1.5;
+    CHECK(plmm_merge_bound(c.clear, &norm, c.n, (uint64_t)c.total, &encoding, DEVICES) &&
+              fabs(c.clear[0] / c.total - most) < 1e-9,
+          "beyond: %g", c.clear[0] / c.total);
+    plmm_encoding noisy = encoding;
+    noisy.noise = PLMM_NOISE_SKELLAM;
+    noisy.weight_max = 1;
+    noisy.length = (uint32_t)c.n;
+    noisy.ring_bits = plmm_encoding_ring_bits(&noisy);
+    CHECK(isinf(plmm_merge_norm_max(&noisy, c.n, DEVICES)), "the aggregator's noise");
+    noisy.noise_sum = 16 * 1000000;
+    noisy.ring_bits = plmm_encoding_ring_bits(&noisy);
+    double wider = plmm_merge_norm_max(&noisy, c.n, DEVICES);
+    CHECK(wider > noisy.clip + 1000 * sqrt((double)c.n) / plmm_encoding_scale(&noisy) / DEVICES,
+          "noise of deviation 1000: %g", wider);
+    drop(&c);
+    plmm_adapter_free(next);
+    plmm_adapter_free(old);
+}
+
 static void test_refusals(void)
 {
     plmm_adapter *old = tiny_adapter(3, 0.2f), *next = NULL;
@@ -234,6 +281,7 @@ int main(void)
         one(PLMM_METHOD_FFA, round);
         one(PLMM_METHOD_NAIVE, round);
     }
+    test_bound();
     test_refusals();
     CHECK(plmm_alloc_live() == 0, "%ld blocks leak", plmm_alloc_live());
     return plmm_test_end();

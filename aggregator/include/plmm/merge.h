@@ -1,6 +1,9 @@
 /* plmm/merge.h -- from the unmasked sum of a round to the next version of the expert's adapter.
  *
- *   sum mod 2^b ──decode──▶ sum(w delta), sum(w) ──server optimiser──▶ adapter ──prepare──▶ next
+ *   sum mod 2^b ──decode──▶ sum(w delta), sum(w) ──bound──▶ ──server optimiser──▶ adapter ──▶ next
+ *
+ * The mean of updates that were clipped to C has a norm of at most C: one that is longer has a liar
+ * in it, and is shortened to C. So whoever lies, and however, moves the mean within that ball only.
  *
  * plmm-sim and plmm-aggregator share this file. Deterministic: equal inputs give equal floats on
  * one instruction set.
@@ -22,7 +25,8 @@ typedef struct plmm_merge_params {
 typedef struct plmm_merge_stats {
     uint32_t devices;
     uint64_t weight;    /* sum of the devices' weights */
-    double mean_norm;   /* Euclidean norm of sum(w delta) / sum(w) */
+    double mean_norm;   /* Euclidean norm of sum(w delta) / sum(w), as it came */
+    bool shortened;     /* it was longer than honest devices can make it */
     plmm_factor factor; /* that travelled */
     plmm_factor next;   /* that the next round trains */
 } plmm_merge_stats;
@@ -38,6 +42,16 @@ PLMM_NODISCARD plmm_status plmm_merge(const plmm_merge_params *p, const plmm_enc
                                       const plmm_adapter *old, const uint32_t *x, size_t lanes,
                                       uint32_t devices, plmm_adapter **next,
                                       plmm_merge_stats *stats, plmm_error *err);
+
+/* Longest mean that `devices` honest devices can make: the clip, their rounding, and with their
+ * noise a norm that it exceeds with probability below 2^-20. Infinite where the aggregator adds the
+ * noise: bound the sum before. */
+double plmm_merge_norm_max(const plmm_encoding *e, size_t d, uint32_t devices);
+
+/* Shortens sum[0..d) so that sum / weight is no longer than that; weight > 0. False if it was not
+ * longer. *norm (may be NULL) is what it was. */
+bool plmm_merge_bound(double *sum, double *norm, size_t d, uint64_t weight, const plmm_encoding *e,
+                      uint32_t devices);
 
 /* The same from sums in the clear: the reference in tests, and simulations without masks.
  * sum[plmm_travel_count()], weight > 0. */
