@@ -93,7 +93,9 @@ static plmm_status make_parts(node *n, plmm_error *err)
     PLMM_TRY(node_key_make(path, &n->key, &key, err));
     PLMM_TRY(node_path(n->dir, "registrar.key", path, err));
     PLMM_TRY(node_key_make(path, &n->registrar, &registrar, err));
+    plmm_status linked = node_chain_begin(n, &registrar, err);
     plmm_wipe(&registrar, sizeof registrar);
+    PLMM_TRY(linked);
     PLMM_TRY(node_path(n->dir, "node.db", path, err));
     PLMM_TRY(plmm_node_open(path, &n->store, err));
     PLMM_TRY(node_path(n->dir, "versions", path, err));
@@ -103,6 +105,7 @@ static plmm_status make_parts(node *n, plmm_error *err)
     PLMM_TRY(rc);
     PLMM_TRY(set_hex(n->store, "aggregator", n->key.b, sizeof n->key.b, err));
     PLMM_TRY(set_hex(n->store, "registrar", n->registrar.b, sizeof n->registrar.b, err));
+    PLMM_TRY(set_hex(n->store, "link", n->link.b, sizeof n->link.b, err));
     PLMM_TRY(set_hex(n->store, "base", n->base.b, sizeof n->base.b, err));
     return write_config(n, err);
 }
@@ -193,6 +196,7 @@ static plmm_status write_bundle(const node *n, const plmm_certificate *c, const 
     put_hex(&w, "certificate", c->signature.b, sizeof c->signature.b);
     put_hex(&w, "aggregator", n->key.b, sizeof n->key.b);
     put_hex(&w, "registrar", n->registrar.b, sizeof n->registrar.b);
+    put_hex(&w, "link", n->link.b, sizeof n->link.b);
     put_hex(&w, "base", n->base.b, sizeof n->base.b);
     plmm_json_put_key(&w, "method");
     plmm_json_put_text(&w, plmm_method_table(&(size_t){0})[n->config.method].name);

@@ -154,6 +154,7 @@ static plmm_status open_parts(node *n, const plmm_cli_args *a, plmm_error *err)
     PLMM_TRY(node_path(n->dir, "node.db", path, err));
     PLMM_TRY(plmm_node_open(path, &n->store, err));
     PLMM_TRY(get_hex(n, "aggregator", n->key.b, sizeof n->key.b, err));
+    PLMM_TRY(get_hex(n, "link", n->link.b, sizeof n->link.b, err));
     PLMM_TRY(get_hex(n, "registrar", n->registrar.b, sizeof n->registrar.b, err));
     PLMM_TRY(get_hex(n, "base", n->base.b, sizeof n->base.b, err));
     PLMM_TRY(node_path(n->dir, "versions", path, err));

@@ -45,6 +45,7 @@ typedef struct node {
     plmm_versions versions;
     plmm_hash base; /* identity of the base model */
     plmm_sign_pk key, registrar;
+    plmm_hash link; /* first of the registrar's chain */
 } node;
 
 /* dir/name in out. */
@@ -67,6 +68,14 @@ PLMM_NODISCARD plmm_status node_spec(const node_config *c, plmm_lora_spec *spec,
 
 /* The base model's shape; checks that it is the model that `init` saw. */
 PLMM_NODISCARD plmm_status node_base(const node *n, plmm_model_config *cfg, plmm_error *err);
+
+/* n->link = the first of the chain of this registrar. */
+PLMM_NODISCARD plmm_status node_chain_begin(node *n, const plmm_sign_sk *registrar,
+                                            plmm_error *err);
+
+/* The registrar's answer to a request: see plmm/registrar.h. */
+PLMM_NODISCARD plmm_status node_seal(const node *n, const uint8_t *request, size_t request_len,
+                                     uint8_t frame[PLMM_FRAME_SMALL], size_t *len, plmm_error *err);
 
 plmm_status node_init(plmm_cli_args *a, plmm_error *err);
 plmm_status node_enroll(plmm_cli_args *a, plmm_error *err);

@@ -17,12 +17,6 @@ typedef struct server {
     plmm_adapter *form; /* has the names and shapes of every version */
 } server;
 
-/* Rounds of the protocol count from 1, those of the methods from 0. */
-static uint64_t method_round(const plmm_round_params *p)
-{
-    return p->round - 1;
-}
-
 static plmm_status find_version(void *ctx, const plmm_hash *hash, plmm_manifest *m, plmm_error *err)
 {
     const server *s = ctx;
@@ -42,13 +36,20 @@ static plmm_status read_version(void *ctx, const plmm_manifest *m, uint32_t file
     return plmm_version_read(&s->n.versions, m, file, offset, out, len, err);
 }
 
+static plmm_status seal(void *ctx, const uint8_t *request, size_t request_len,
+                        uint8_t frame[PLMM_FRAME_SMALL], size_t *len, plmm_error *err)
+{
+    const server *s = ctx;
+    return node_seal(&s->n, request, request_len, frame, len, err);
+}
+
 static plmm_status prepare(void *ctx, plmm_round_params *p, plmm_error *err)
 {
     const server *s = ctx;
     plmm_manifest newest;
     plmm_method method = (plmm_method)s->n.config.method;
-    plmm_factor factor = plmm_method_factor(method, method_round(p));
     PLMM_TRY(find_version(ctx, NULL, &newest, err));
+    plmm_factor factor = plmm_method_factor(method, newest.version - 1);
     plmm_manifest_hash(&p->model, &newest);
     p->method = (uint32_t)method;
     p->factor = (uint32_t)factor;
@@ -64,7 +65,7 @@ static plmm_status merge(const server *s, const plmm_round_params *p, const uint
     plmm_encoding e = plmm_round_encoding(p);
     plmm_merge_params params = {.method = (plmm_method)p->method,
                                 .server = plmm_server_opt_default(),
-                                .round = method_round(p)};
+                                .round = old->version - 1};
     params.server.lr = (float)s->n.config.server_rate;
     PLMM_TRY(plmm_version_load(&s->n.versions, old->version, &s->shape, &before, err));
     plmm_status rc =
@@ -109,7 +110,7 @@ static uint32_t ppm(double share)
 static plmm_status roster_min(const node_config *c, const plmm_round_params *p, uint32_t *min,
                               plmm_error *err)
 {
-    plmm_graph_params g = plmm_round_graph(p, c->cohort);
+    plmm_graph_params g = plmm_round_graph(p, c->cohort, c->cohort);
     uint32_t least = c->cohort - c->cohort / 4;
     least = least < c->n_min ? c->n_min : least;
     *min = c->roster_min != 0 ? c->roster_min : plmm_graph_smallest(&g, least, c->cohort);
@@ -174,7 +175,7 @@ static plmm_status run(server *s, plmm_cli_args *a, plmm_error *err)
 {
     plmm_serve_config c = {.url = s->n.config.address,
                            .store = s->n.store,
-                           .hooks = {s, prepare, publish, find_version, read_version},
+                           .hooks = {s, prepare, publish, find_version, read_version, seal},
                            .rounds = (uint32_t)plmm_cli_int(a, "rounds"),
                            .failures = (uint32_t)plmm_cli_int(a, "failures"),
                            .slots = s->n.config.slots,

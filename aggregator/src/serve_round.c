@@ -125,9 +125,8 @@ static plmm_status next_name(plmm__serve *s, plmm_round_params *p, plmm_error *e
     plmm_manifest newest;
     PLMM_TRY(plmm_node_round_last(s->c->store, &round, &attempt, err));
     PLMM_TRY(s->c->hooks.find(s->c->hooks.ctx, NULL, &newest, err));
-    bool done = round == 0 || newest.round >= round;
-    p->round = done ? (newest.round > round ? newest.round : round) + 1 : round;
-    p->attempt = done ? 1 : attempt + 1;
+    p->round = (newest.round > round ? newest.round : round) + 1; /* sealed rounds are spent */
+    p->attempt = 1;
     return PLMM_OK;
 }
 
@@ -248,6 +247,20 @@ static void aborted(plmm__serve *s, const plmm_agg_action *a)
     s->ending_reason = a->reason;
 }
 
+/* The roster is closed: its seal is the next event, or the round ends at its deadline. */
+static void ask_seal(plmm__serve *s, uint32_t i, const plmm_agg_action *a)
+{
+    uint8_t frame[PLMM_FRAME_SMALL];
+    plmm_error err = {0};
+    plmm_agg_event ev = {.type = PLMM_AGG_EV_SEALED, .now_ms = plmm_clock_ms(), .bytes = frame};
+    plmm_status rc = s->c->hooks.seal(s->c->hooks.ctx, a->bytes, a->len, frame, &ev.len, &err);
+    rc = rc == PLMM_OK ? plmm__round_step(s, i, &ev, &err) : rc;
+    if (rc != PLMM_OK) {
+        plmm_log(PLMM_LOG_WARN, "round.seal", "round=%llu why=\"%s\"",
+                 (unsigned long long)s->machines[i].round, err.msg);
+    }
+}
+
 static void obey(plmm__serve *s, uint32_t i, const plmm_agg_actions *acts)
 {
     for (uint32_t j = 0; j < acts->n && s->fatal == PLMM_OK; j++) {
@@ -263,6 +276,9 @@ static void obey(plmm__serve *s, uint32_t i, const plmm_agg_actions *acts)
             break;
         case PLMM_AGG_DO_ADD_INPUT:
             add_input(s, a);
+            break;
+        case PLMM_AGG_DO_SEAL:
+            ask_seal(s, i, a);
             break;
         case PLMM_AGG_DO_UNMASK:
             plmm_agg_round_survivors(s->machines[i].m, s->survivors, &s->survivors_n);

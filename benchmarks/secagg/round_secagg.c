@@ -6,6 +6,7 @@
 #include "plmm/agg_round.h"
 #include "plmm/alloc.h"
 #include "plmm/client_round.h"
+#include "plmm/registrar.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,7 +32,9 @@ typedef struct bench {
     device *d;
     plmm_agg_config cfg;
     plmm_agg_round *agg;
-    plmm_roster_memo memo;
+    plmm_registrar *registrar;
+    plmm_registrar_answer answer;
+    uint64_t *ids;
     sending *queue; /* [queue_from..queue_to) wait */
     size_t queue_from, queue_to, queue_cap;
     uint32_t *sum, *lanes;
@@ -106,6 +109,14 @@ static bool server_obeys(bench *b, const plmm_agg_action *a, plmm_agg_event *nex
     case PLMM_AGG_DO_SEND:
         enqueue(b, a);
         return false;
+    case PLMM_AGG_DO_SEAL: {
+        plmm_enrolled all = {b->ids, b->c->n};
+        must(plmm_registrar_seal(b->registrar, a->bytes, a->len, &all, &b->answer, &err), &err);
+        next->type = PLMM_AGG_EV_SEALED;
+        next->bytes = b->answer.frame;
+        next->len = b->answer.frame_len;
+        return true;
+    }
     case PLMM_AGG_DO_UNMASK:
         must(plmm_agg_round_unmask(b->agg, b->sum, &next->unmasked, &err), &err);
         next->type = PLMM_AGG_EV_UNMASKED;
@@ -312,8 +323,7 @@ static plmm_round_params params_of(const bench_case *c)
 
 static void enrol(bench *b, uint32_t i, const plmm_anchor *anchor, const plmm_sign_sk *registrar)
 {
-    plmm_client_config c = {
-        .resend_ms = 1 << 20, .silence_ms = PLMM_PERIOD_MS_MAX, .memo = &b->memo};
+    plmm_client_config c = {.resend_ms = 1 << 20, .silence_ms = PLMM_PERIOD_MS_MAX};
     plmm_sign_pk pk;
     plmm_seed s;
     plmm_error err = {0};
@@ -325,6 +335,7 @@ static void enrol(bench *b, uint32_t i, const plmm_anchor *anchor, const plmm_si
     c.policy.n_min = 3;
     c.policy.vectors_n = 1;
     c.policy.vectors[0].length = b->c->length;
+    b->ids[i] = (uint64_t)i + 1;
     seed_of(&b->d[i].seed, "bench.rd", i);
     must(plmm_client_round_new(&b->d[i].m, &c, &err), &err);
 }
@@ -348,6 +359,12 @@ static void set_up(bench *b)
     seed_of(&s, "bench.rg", 0);
     plmm_sign_keypair(&anchor.registrar, &registrar, &s);
     b->cfg.registrar = anchor.registrar;
+    plmm_registrar_config r = {
+        .expert = "bench", .key = registrar, .aggregator = anchor.aggregator, .chain_length = 16};
+    plmm_link last;
+    must(plmm_registrar_new(&b->registrar, &r, &err), &err);
+    plmm_registrar_link(b->registrar, &anchor.link, &last);
+    b->ids = need(plmm_alloc(c->n, sizeof *b->ids));
     size_t lanes = plmm_round_lanes(&b->cfg.params);
     b->r->lanes = (uint32_t)lanes;
     b->r->ring_bits = b->cfg.params.ring_bits;
@@ -374,7 +391,8 @@ static void tear_down(bench *b)
         plmm_client_round_free(b->d[i].m);
     }
     plmm_agg_round_free(b->agg);
-    void *blocks[] = {b->d, b->sum, b->lanes, b->delta, b->upload, b->frame, b->queue};
+    plmm_registrar_free(b->registrar);
+    void *blocks[] = {b->ids, b->d, b->sum, b->lanes, b->delta, b->upload, b->frame, b->queue};
     for (size_t i = 0; i < sizeof blocks / sizeof blocks[0]; i++) {
         plmm_free(blocks[i]);
     }

@@ -168,6 +168,7 @@ static plmm_status read_bundle(const device *d, const plmm_json *root, const cha
     PLMM_TRY(get_hex(root, path, "certificate", x->certificate.signature.b, 64, err));
     PLMM_TRY(get_hex(root, path, "aggregator", x->anchor.aggregator.b, 32, err));
     PLMM_TRY(get_hex(root, path, "registrar", x->anchor.registrar.b, 32, err));
+    PLMM_TRY(get_hex(root, path, "link", x->anchor.link.value.b, 32, err));
     PLMM_TRY(get_hex(root, path, "base", base.b, sizeof base.b, err));
     PLMM_TRY(plmm_expert_check(x->anchor.expert, err));
     PLMM_TRY(plmm_address_loopback(x->address, "cannot follow an expert at", address, err));

@@ -115,6 +115,7 @@ static void end(join *j, const plmm_client_action *a)
                                   .attempt = a->attempt,
                                   .reason = done ? 0 : (uint32_t)a->reason,
                                   .survivors = a->survivors,
+                                  .link = a->link,
                                   .time = plmm_clock_wall_ms(),
                                   .text = done ? NULL : a->text};
     plmm_status rc = plmm_store_round_end(j->c->store, j->c->expert, &outcome, &err);
@@ -133,6 +134,7 @@ static void end(join *j, const plmm_client_action *a)
         bool local = a->reason == PLMM_ABORT_LOCAL && j->why[0] != '\0';
         (void)snprintf(j->result->last, sizeof j->result->last, "%s", local ? j->why : text);
     }
+    j->me.anchor.link = a->link;
     if (a->round != 0) {
         j->me.last_round = a->round;
         j->me.last_attempt = a->attempt;
@@ -407,6 +409,7 @@ static plmm_status make_machine(join *j, plmm_error *err)
                                  .model = j->me.manifest,
                                  .last_round = j->me.last_round,
                                  .last_attempt = j->me.last_attempt,
+                                 .link = j->me.anchor.link,
                                  .resend_ms = j->c->resend_ms,
                                  .silence_ms = j->c->silence_ms};
     plmm_status rc = plmm_client_round_new(&j->m, &config, err);

@@ -2,10 +2,12 @@
 #include "plmm/store.h"
 
 #include "plmm/alloc.h"
+#include "plmm/hex.h"
 #include "store_internal.h"
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Unsigned 64-bit numbers stand in INTEGER columns by their bits. Only ever append steps. */
@@ -111,6 +113,37 @@ plmm_status plmm_store_get(plmm_store *s, const char *name, char **value, plmm_e
 
 /* ---- experts ---- */
 
+/* The link of an expert's registrar, as a setting: index, blank, digits. */
+static void link_name(char out[PLMM_STORE_NAME_MAX + 1], const char *expert)
+{
+    (void)snprintf(out, PLMM_STORE_NAME_MAX + 1, "expert.%s.link", expert);
+}
+
+plmm_status plmm__store_link_put(plmm_store *s, const char *expert, const plmm_link *link,
+                                 plmm_error *err)
+{
+    char name[PLMM_STORE_NAME_MAX + 1], text[128], digits[65];
+    link_name(name, expert);
+    plmm_hex_write(digits, link->value.b, sizeof link->value.b);
+    (void)snprintf(text, sizeof text, "%" PRIu64 " %s", link->index, digits);
+    return plmm_store_set(s, name, text, err);
+}
+
+static plmm_status link_get(plmm_store *s, const char *expert, plmm_link *link, plmm_error *err)
+{
+    char name[PLMM_STORE_NAME_MAX + 1], *text = NULL, *end = NULL;
+    link_name(name, expert);
+    PLMM_TRY(plmm_store_get(s, name, &text, err));
+    plmm_status rc = PLMM_OK;
+    if (text != NULL) {
+        link->index = strtoull(text, &end, 10);
+        rc = plmm_hex_read(link->value.b, sizeof link->value.b, *end == ' ' ? end + 1 : end, name,
+                           err);
+    }
+    plmm_free(text);
+    return rc;
+}
+
 static plmm_status no_expert(const char *name, plmm_error *err)
 {
     return plmm_fail(err, PLMM_ERR_NOTFOUND,
@@ -153,6 +186,7 @@ plmm_status plmm_store_expert_get(plmm_store *s, const char *name, plmm_store_ex
         rc = more ? read_expert(r, name, &got, err) : no_expert(name, err);
     }
     plmm_rows_close(r);
+    rc = rc == PLMM_OK ? link_get(s, name, &got.anchor.link, err) : rc;
     if (rc == PLMM_OK) {
         *x = got;
     }
@@ -165,6 +199,22 @@ static bool same_keys(const plmm_store_expert *a, const plmm_store_expert *b)
            memcmp(&a->anchor.registrar, &b->anchor.registrar, sizeof a->anchor.registrar) == 0 &&
            memcmp(&a->certificate.key, &b->certificate.key, sizeof a->certificate.key) == 0 &&
            a->certificate.device == b->certificate.device;
+}
+
+static plmm_status insert_expert(plmm_store *s, const plmm_store_expert *x, plmm_error *err)
+{
+    return PLMM_DB_RUN(
+        s->db, err,
+        "INSERT INTO experts VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+        plmm_arg_s(x->anchor.expert),
+        plmm_arg_b(x->anchor.aggregator.b, sizeof x->anchor.aggregator.b),
+        plmm_arg_b(x->anchor.registrar.b, sizeof x->anchor.registrar.b),
+        plmm_arg_u(x->certificate.device),
+        plmm_arg_b(x->certificate.key.b, sizeof x->certificate.key.b),
+        plmm_arg_b(x->certificate.signature.b, sizeof x->certificate.signature.b),
+        plmm_arg_s(x->address), plmm_arg_u(x->version),
+        plmm_arg_b(x->manifest.b, sizeof x->manifest.b), plmm_arg_u(x->last_round),
+        plmm_arg_u(x->last_attempt), plmm_arg_u(x->bytes_up), plmm_arg_u(x->bytes_down));
 }
 
 plmm_status plmm_store_expert_add(plmm_store *s, const plmm_store_expert *x, plmm_error *err)
@@ -186,19 +236,11 @@ plmm_status plmm_store_expert_add(plmm_store *s, const plmm_store_expert *x, plm
     if (rc != PLMM_ERR_NOTFOUND) {
         return rc;
     }
-    return PLMM_DB_RUN(
-        s->db, err,
-        "INSERT INTO experts VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
-        plmm_arg_s(name), plmm_arg_b(x->anchor.aggregator.b, sizeof x->anchor.aggregator.b),
-        plmm_arg_b(x->anchor.registrar.b, sizeof x->anchor.registrar.b),
-        plmm_arg_u(x->certificate.device),
-        plmm_arg_b(x->certificate.key.b, sizeof x->certificate.key.b),
-        plmm_arg_b(x->certificate.signature.b, sizeof x->certificate.signature.b),
-        plmm_arg_s(x->address), plmm_arg_u(x->version),
-        plmm_arg_b(x->manifest.b, sizeof x->manifest.b), plmm_arg_u(x->last_round),
-        plmm_arg_u(x->last_attempt), plmm_arg_u(x->bytes_up), plmm_arg_u(x->bytes_down));
+    PLMM_TRY(plmm_db_begin(s->db, err));
+    rc = plmm__store_link_put(s, name, &x->anchor.link, err);
+    rc = rc != PLMM_OK ? rc : insert_expert(s, x, err);
+    return plmm_db_end(s->db, rc, err);
 }
-
 plmm_status plmm_store_experts(plmm_store *s, char (*names)[PLMM_EXPERT_MAX + 1], size_t cap,
                                size_t *n, plmm_error *err)
 {

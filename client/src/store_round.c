@@ -150,6 +150,9 @@ static plmm_status end(plmm_store *s, const char *expert, const plmm_store_outco
     if (o->round != 0) {
         PLMM_TRY(note(s, expert, o, err));
     }
+    if (o->link.index != 0) {
+        PLMM_TRY(plmm__store_link_put(s, expert, &o->link, err));
+    }
     PLMM_TRY(PLMM_DB_RUN(s->db, err, "DELETE FROM journal WHERE expert = ?1", plmm_arg_s(expert)));
     return PLMM_DB_RUN(s->db, err, "DELETE FROM uploads WHERE expert = ?1", plmm_arg_s(expert));
 }

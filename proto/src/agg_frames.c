@@ -7,8 +7,11 @@ size_t plmm_agg_round_frame_max(const plmm_agg_round *m)
 {
     size_t most = 0;
     if (m->did != NULL) {
-        size_t n = m->session.n, k = m->session.k;
-        size_t roster = n * PLMM_ROSTER_ENTRY;
+        size_t n = m->session.n, k = m->session.k, levels = 0;
+        while ((size_t)1 << levels < n) {
+            levels++;
+        }
+        size_t roster = n * 8 + k * PLMM_ROSTER_ENTRY + (k + 1) * levels * sizeof(plmm_hash);
         size_t inbox = plmm_set_bytes(m->session.n) + plmm_set_bytes(m->session.k) + k * PLMM_BOX;
         most = roster > inbox ? roster : inbox;
     }
@@ -58,10 +61,33 @@ static void result_body(const plmm_agg_round *m, plmm_frame *f, const plmm_slot 
         r.reason = (uint32_t)m->reason;
     } else if (slot != NULL && slot->index != PLMM_NONE) {
         r.reason = (uint32_t)PLMM_ABORT_DROPPED;
-    } else if (m->phase == PLMM_AGG_GATHER) {
+    } else if (m->phase == PLMM_AGG_GATHER && plmm_lottery_has(&m->lottery, f->receiver)) {
         r.reason = (uint32_t)PLMM_ABORT_MODEL;
     }
     f->body_len = plmm_result_encode(f->body, &r);
+}
+
+/* The roster as device i gets it: ids, its neighbours' entries, a proof for them and its own. */
+static size_t roster_bulk(const plmm_agg_round *m, uint8_t *out, uint32_t i)
+{
+    uint32_t n = m->session.n, k = m->session.k, at[PLMM_NEIGHBOURS_MAX + 1];
+    uint32_t scratch[PLMM_NEIGHBOURS_MAX + 1], count = 0;
+    const uint32_t *near = plmm_agg_near(m, i);
+    uint8_t *p = out + (size_t)n * 8;
+    memcpy(out, m->ids, (size_t)n * 8);
+    for (uint32_t s = 0; s < k; s++) {
+        memcpy(p, m->roster + (size_t)near[s] * PLMM_ROSTER_ENTRY, PLMM_ROSTER_ENTRY);
+        p += PLMM_ROSTER_ENTRY;
+        if (near[s] > i && count == s) {
+            at[count++] = i;
+        }
+        at[count++] = near[s];
+    }
+    if (count == k) {
+        at[count++] = i;
+    }
+    size_t hashes = plmm_merkle_proof((plmm_hash *)(void *)p, m->nodes, n, at, count, scratch);
+    return (size_t)(p - out) + hashes * sizeof(plmm_hash);
 }
 
 /* Body and bulk of what concerns a whole phase; false if there is no such message now. */
@@ -76,11 +102,10 @@ static bool fill(const plmm_agg_round *m, plmm_frame *f, const plmm_slot *slot, 
         f->body_len = plmm_params_encode(f->body, &m->cfg.params);
         return true;
     }
-    if (f->type == PLMM_MSG_ROSTER && roster) {
-        plmm_roster_head h = {.n = m->session.n, .k = m->session.k, .t = m->session.t};
+    if (f->type == PLMM_MSG_ROSTER && member) {
+        plmm_roster_head h = {.k = m->session.k, .t = m->session.t, .seal = m->seal};
         f->body_len = plmm_roster_head_encode(f->body, &h);
-        *len = (size_t)m->session.n * PLMM_ROSTER_ENTRY;
-        memcpy(bulk, m->roster, *len);
+        *len = roster_bulk(m, bulk, i);
         return true;
     }
     if (f->type == PLMM_MSG_INBOX && member && m->phase >= PLMM_AGG_CONFIRM) {
@@ -114,8 +139,7 @@ plmm_status plmm_agg_round_render(const plmm_agg_round *m, plmm_message msg, uin
         return plmm_fail(err, PLMM_ERR_RANGE, "a buffer of %zu octets, at least %zu", cap,
                          plmm_agg_round_frame_max(m));
     }
-    bool same = msg == PLMM_MSG_INVITE || msg == PLMM_MSG_ROSTER || msg == PLMM_MSG_GO ||
-                msg == PLMM_MSG_SURVIVORS;
+    bool same = msg == PLMM_MSG_INVITE || msg == PLMM_MSG_GO || msg == PLMM_MSG_SURVIVORS;
     plmm_frame f = {.type = msg,
                     .round = m->cfg.params.round,
                     .attempt = m->cfg.params.attempt,

@@ -2,11 +2,13 @@
  *   agg_round.c   events in, actions out, timers, the journal
  *   agg_phases.c  how each phase ends: all control flow of a round
  *   agg_steps.c   one function a message: checks first, then the change
+ *   agg_seal.c    the roster, its seal, the session
  *   agg_frames.c  the frames the aggregator sends
  *   agg_unmask.c  the data plane */
 #ifndef PLMM_PROTO_AGG_MACHINE_H
 #define PLMM_PROTO_AGG_MACHINE_H
 
+#include "merkle.h"
 #include "plmm/agg_round.h"
 #include "session.h"
 
@@ -42,6 +44,7 @@ enum {
 struct plmm_agg_round {
     plmm_agg_config cfg;
     plmm_hash params_hash;
+    plmm_lottery lottery;
     plmm_agg_phase phase;
     bool replaying;
     uint64_t now_ms, deadline_ms;
@@ -54,10 +57,18 @@ struct plmm_agg_round {
     uint32_t slots_n, table_mask, invited_n, adverts_n;
 
     /* From the roster on; index i is the place on the roster. */
+    uint32_t roster_n;
+    uint8_t *request; /* frame to the registrar: its bulk is the roster */
+    size_t request_len;
+    uint8_t *roster;  /* roster_n entries, in the request */
+    uint8_t *ids;     /* roster_n ids */
+    plmm_hash *nodes; /* Merkle tree over the entries */
+    plmm_round_seal seal;
+
+    /* From the seal on. */
     plmm_session session;
     uint32_t corrupt;     /* a device's corrupt neighbours, at most: complaints beyond it count */
     uint32_t *slot_of;    /* n: slot of index */
-    uint8_t *roster;      /* n entries */
     uint32_t *near;       /* n x k neighbours */
     uint8_t *did;         /* n */
     uint32_t *complaints; /* n */
@@ -113,6 +124,11 @@ void plmm_agg_expel(plmm_agg_round *m, plmm_agg_actions *out, uint32_t index);
 bool plmm_agg_awaits(const plmm_agg_round *m, uint32_t index);
 
 plmm_status plmm_agg_on_frame(plmm_agg_round *m, plmm_agg_step *s);
+plmm_status plmm_agg_on_sealed(plmm_agg_round *m, plmm_agg_step *s);
+/* The roster of those who advertised, and the request to seal it; false: no memory. */
+bool plmm_agg_roster_make(plmm_agg_round *m);
+/* The sealed roster becomes the session, and R1 begins. */
+void plmm_agg_begin(plmm_agg_round *m, plmm_agg_actions *out);
 /* The message that a device should have had last. */
 plmm_message plmm_agg_latest(const plmm_agg_round *m, uint64_t device);
 plmm_message plmm_agg_question(plmm_agg_phase phase);

@@ -1,10 +1,8 @@
 /* How each phase of a round ends. Nothing else moves a round on. */
 #include "agg_machine.h"
-#include "plmm/alloc.h"
 #include "plmm/bytes.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 void plmm_agg_abort(plmm_agg_round *m, plmm_agg_actions *out, plmm_abort reason, const char *fmt,
@@ -39,6 +37,7 @@ static uint8_t deed(plmm_agg_phase phase)
     case PLMM_AGG_NEW:
     case PLMM_AGG_GATHER:
     case PLMM_AGG_ADVERTISE:
+    case PLMM_AGG_SEAL:
     case PLMM_AGG_UNMASK:
     case PLMM_AGG_PUBLISH:
     case PLMM_AGG_DONE:
@@ -64,6 +63,7 @@ static const uint8_t *members(const plmm_agg_round *m)
     case PLMM_AGG_NEW:
     case PLMM_AGG_GATHER:
     case PLMM_AGG_ADVERTISE:
+    case PLMM_AGG_SEAL:
     case PLMM_AGG_SHARE:
     case PLMM_AGG_UNMASK:
     case PLMM_AGG_PUBLISH:
@@ -145,104 +145,30 @@ static void gather_close(plmm_agg_round *m, plmm_agg_actions *out)
     plmm_agg_announce(m, out, PLMM_MSG_INVITE);
 }
 
-/* ---- advertise: the roster, the graph, the session ---- */
-
-typedef struct seat {
-    uint64_t device;
-    uint32_t slot;
-} seat;
-
-static int seat_cmp(const void *a, const void *b)
-{
-    uint64_t x = ((const seat *)a)->device, y = ((const seat *)b)->device;
-    return x < y ? -1 : x > y;
-}
-
-static bool roster_alloc(plmm_agg_round *m)
-{
-    size_t n = m->session.n, k = m->session.k, nk = n * k;
-    m->slot_of = plmm_alloc(n, sizeof m->slot_of[0]);
-    m->roster = plmm_alloc(n, PLMM_ROSTER_ENTRY);
-    m->near = plmm_alloc(nk, sizeof m->near[0]);
-    m->did = plmm_alloc(n, 1);
-    m->complaints = plmm_alloc(n, sizeof m->complaints[0]);
-    m->boxes = plmm_alloc(nk, PLMM_BOX);
-    m->tags = plmm_alloc(nk, PLMM_TAG_BYTES);
-    m->reveals = plmm_alloc(nk, PLMM_REVEAL_SHARE);
-    m->reveal_has = plmm_alloc(n, plmm_set_bytes(m->session.k));
-    m->sharers = plmm_alloc(4, plmm_set_bytes(m->session.n));
-    m->ack_index = plmm_alloc(n, sizeof m->ack_index[0]);
-    m->ack_seq = plmm_alloc(n, sizeof m->ack_seq[0]);
-    if (m->slot_of == NULL || m->roster == NULL || m->near == NULL || m->did == NULL ||
-        m->complaints == NULL || m->boxes == NULL || m->tags == NULL || m->reveals == NULL ||
-        m->reveal_has == NULL || m->sharers == NULL || m->ack_index == NULL || m->ack_seq == NULL) {
-        return false;
-    }
-    m->going = m->sharers + plmm_set_bytes(m->session.n);
-    m->survivors = m->going + plmm_set_bytes(m->session.n);
-    m->agreed = m->survivors + plmm_set_bytes(m->session.n);
-    return true;
-}
-
-static bool roster_fill(plmm_agg_round *m)
-{
-    uint32_t n = m->session.n, count = 0;
-    seat *seats = plmm_alloc(n, sizeof *seats);
-    uint32_t *order = plmm_alloc((size_t)2 * n, sizeof *order);
-    if (seats == NULL || order == NULL) {
-        plmm_free(seats);
-        plmm_free(order);
-        return false;
-    }
-    for (uint32_t s = 0; s < m->slots_n; s++) {
-        if (m->slots[s].advertised) {
-            seats[count++] = (seat){.device = m->slots[s].entry.certificate.device, .slot = s};
-        }
-    }
-    qsort(seats, n, sizeof *seats, seat_cmp);
-    for (uint32_t i = 0; i < n; i++) {
-        m->slot_of[i] = seats[i].slot;
-        m->slots[seats[i].slot].index = i;
-        plmm_entry_encode(m->roster + (size_t)i * PLMM_ROSTER_ENTRY,
-                          &m->slots[seats[i].slot].entry);
-    }
-    plmm_session_make(&m->session, m->roster, &m->cfg.params);
-    plmm_graph_init(order, order + n, n, &m->session.graph_seed);
-    for (uint32_t i = 0; i < n; i++) {
-        plmm_graph_neighbours(m->near + (size_t)i * m->session.k, i, order, order + n, n,
-                              m->session.k);
-    }
-    plmm_free(seats);
-    plmm_free(order);
-    return true;
-}
+/* ---- advertise: the roster, to be sealed ---- */
 
 static void advertise_close(plmm_agg_round *m, plmm_agg_actions *out)
 {
-    plmm_graph_params g = plmm_round_graph(&m->cfg.params, m->adverts_n);
-    plmm_graph_degree d;
-    plmm_error why = {0};
     if (m->adverts_n < m->cfg.roster_min) {
         plmm_agg_abort(m, out, PLMM_ABORT_TOO_FEW_KEYS,
                        "only %u of %u invited devices advertised keys within %u ms, at least %u",
                        m->adverts_n, m->invited_n, m->cfg.phase_ms, m->cfg.roster_min);
-        return;
+    } else if (!plmm_agg_roster_make(m)) {
+        plmm_agg_abort(m, out, PLMM_ABORT_LOCAL, "no memory for %u devices", m->adverts_n);
+    } else {
+        m->phase = PLMM_AGG_SEAL;
+        plmm_agg_announce(m, out, PLMM_MSG_SEAL_REQUEST);
     }
-    if (plmm_graph_degree_solve(&d, &g, &why) != PLMM_OK) {
-        plmm_agg_abort(m, out, PLMM_ABORT_TOO_FEW_KEYS, "%s", why.msg);
-        return;
-    }
-    m->session.n = m->adverts_n;
-    m->session.k = d.k;
-    m->session.t = d.t;
-    m->corrupt = d.corrupt;
-    if (!roster_alloc(m) || !roster_fill(m)) {
-        plmm_free(m->did); /* no roster: as before it */
-        m->did = NULL;
-        plmm_agg_abort(m, out, PLMM_ABORT_LOCAL, "no memory for %u devices with %u neighbours",
-                       m->adverts_n, d.k);
-        return;
-    }
+}
+
+static void seal_close(plmm_agg_round *m, plmm_agg_actions *out)
+{
+    plmm_agg_abort(m, out, PLMM_ABORT_NO_SEAL, "the registrar did not answer within %u ms",
+                   m->cfg.phase_ms);
+}
+
+void plmm_agg_begin(plmm_agg_round *m, plmm_agg_actions *out)
+{
     enter(m, out, PLMM_AGG_SHARE);
 }
 
@@ -413,6 +339,9 @@ void plmm_agg_close(plmm_agg_round *m, plmm_agg_actions *out)
         break;
     case PLMM_AGG_ADVERTISE:
         advertise_close(m, out);
+        break;
+    case PLMM_AGG_SEAL:
+        seal_close(m, out);
         break;
     case PLMM_AGG_SHARE:
         share_close(m, out);

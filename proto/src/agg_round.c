@@ -8,8 +8,8 @@
 const char *plmm_agg_phase_str(plmm_agg_phase p)
 {
     static const char *const names[PLMM_AGG_PHASES] = {
-        "new",   "gather", "advertise", "share",   "confirm", "collect",
-        "agree", "reveal", "unmask",    "publish", "done",    "aborted"};
+        "new",   "gather", "advertise", "seal",    "share", "confirm", "collect",
+        "agree", "reveal", "unmask",    "publish", "done",  "aborted"};
     return (size_t)p < PLMM_AGG_PHASES ? names[p] : "unknown";
 }
 
@@ -37,7 +37,7 @@ static plmm_status config_check(const plmm_agg_config *c, plmm_error *err)
                          "gather_ms %u, phase_ms %u and train_ms %u must be 1..%d", c->gather_ms,
                          c->phase_ms, c->train_ms, PLMM_PERIOD_MS_MAX);
     }
-    plmm_graph_params g = plmm_round_graph(&c->params, c->params.cohort);
+    plmm_graph_params g = plmm_round_graph(&c->params, c->params.cohort, c->params.cohort);
     plmm_graph_degree d;
     return plmm_graph_degree_solve(&d, &g, err);
 }
@@ -76,9 +76,10 @@ void plmm_agg_round_free(plmm_agg_round *m)
     if (m->reveals != NULL) {
         plmm_wipe(m->reveals, (size_t)m->session.n * m->session.k * PLMM_REVEAL_SHARE);
     }
-    void *const blocks[] = {m->slots,      m->table,      m->to,      m->slot_of,   m->roster,
-                            m->near,       m->did,        m->boxes,   m->tags,      m->reveals,
-                            m->complaints, m->reveal_has, m->sharers, m->ack_index, m->ack_seq};
+    void *const blocks[] = {m->slots,     m->table,   m->to,         m->slot_of,    m->request,
+                            m->ids,       m->nodes,   m->near,       m->did,        m->boxes,
+                            m->tags,      m->reveals, m->complaints, m->reveal_has, m->sharers,
+                            m->ack_index, m->ack_seq};
     for (size_t i = 0; i < sizeof blocks / sizeof blocks[0]; i++) {
         plmm_free(blocks[i]);
     }
@@ -175,8 +176,7 @@ static void emit_send(plmm_agg_actions *out, plmm_message msg, const uint64_t *t
         a->msg = msg;
         a->to = to;
         a->to_n = n;
-        a->same = msg == PLMM_MSG_INVITE || msg == PLMM_MSG_ROSTER || msg == PLMM_MSG_GO ||
-                  msg == PLMM_MSG_SURVIVORS;
+        a->same = msg == PLMM_MSG_INVITE || msg == PLMM_MSG_GO || msg == PLMM_MSG_SURVIVORS;
     }
 }
 
@@ -184,6 +184,12 @@ static void emit_send(plmm_agg_actions *out, plmm_message msg, const uint64_t *t
 static void emit_question(plmm_agg_round *m, plmm_agg_actions *out, plmm_message msg)
 {
     uint32_t n = 0, others = 0;
+    if (msg == PLMM_MSG_SEAL_REQUEST) {
+        plmm_agg_action *a = plmm_agg_emit(out, PLMM_AGG_DO_SEAL);
+        a->bytes = m->request;
+        a->len = m->request_len;
+        return;
+    }
     for (uint32_t s = 0; s < m->slots_n; s++) {
         const plmm_slot *slot = &m->slots[s];
         uint64_t id = slot->entry.certificate.device;
@@ -205,6 +211,7 @@ static uint64_t phase_deadline(const plmm_agg_round *m)
     case PLMM_AGG_COLLECT:
         return m->now_ms + m->cfg.train_ms;
     case PLMM_AGG_ADVERTISE:
+    case PLMM_AGG_SEAL:
     case PLMM_AGG_SHARE:
     case PLMM_AGG_CONFIRM:
     case PLMM_AGG_AGREE:
@@ -251,6 +258,8 @@ static plmm_status on_start(plmm_agg_round *m, plmm_agg_step *s)
     plmm_seed_derive(&beacon, &m->seed, "beacon.1", 0);
     memcpy(m->cfg.params.beacon.b, beacon.b, sizeof beacon.b);
     plmm_round_params_hash(&m->params_hash, &m->cfg.params);
+    plmm_lottery_init(&m->lottery, &m->cfg.link, m->cfg.params.rate, m->cfg.params.group,
+                      m->cfg.params.groups);
     m->record[0] = PLMM_RECORD_START;
     memcpy(m->record + 1, m->seed.b, sizeof m->seed.b);
     m->phase = PLMM_AGG_GATHER;
@@ -367,6 +376,8 @@ static plmm_status step(plmm_agg_round *m, plmm_agg_step *s)
         return on_start(m, s);
     case PLMM_AGG_EV_FRAME:
         return plmm_agg_on_frame(m, s);
+    case PLMM_AGG_EV_SEALED:
+        return plmm_agg_on_sealed(m, s);
     case PLMM_AGG_EV_TICK:
         return on_tick(m, s);
     case PLMM_AGG_EV_PERSISTED:
@@ -476,7 +487,7 @@ static plmm_status replay(plmm_agg_round *m, const uint8_t *record, size_t len,
         return replay_short(m, record, out, err);
     }
     if (len > PLMM_FRAME_PREFIX && record[0] == PLMM_RECORD_FRAME) {
-        return plmm_agg_on_frame(m, &s);
+        return m->phase == PLMM_AGG_SEAL ? plmm_agg_on_sealed(m, &s) : plmm_agg_on_frame(m, &s);
     }
     return plmm_fail(err, PLMM_ERR_FORMAT, "a record of this kind cannot stand here");
 }
@@ -548,6 +559,7 @@ void plmm_agg_round_status(const plmm_agg_round *m, plmm_agg_status *out)
                              .revealed = did_count(m, PLMM_DID_REVEAL),
                              .liars = m->liars,
                              .expelled = m->expelled,
+                             .spent = m->roster_n > 0,
                              .deadline_ms = m->deadline_ms};
 }
 

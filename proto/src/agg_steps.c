@@ -1,6 +1,7 @@
 /* The aggregator's handling of each message of a device: every check first, then the record, then
  * the change. A device whose signature is good and whose message is not is out of the round. */
 #include "agg_machine.h"
+#include "plmm/channels.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -12,6 +13,8 @@ plmm_message plmm_agg_question(plmm_agg_phase phase)
     switch (phase) {
     case PLMM_AGG_ADVERTISE:
         return PLMM_MSG_INVITE;
+    case PLMM_AGG_SEAL:
+        return PLMM_MSG_SEAL_REQUEST;
     case PLMM_AGG_SHARE:
         return PLMM_MSG_ROSTER;
     case PLMM_AGG_CONFIRM:
@@ -48,6 +51,9 @@ plmm_message plmm_agg_latest(const plmm_agg_round *m, uint64_t device)
         return !slot->invited     ? PLMM_MSG_RESULT
                : slot->advertised ? PLMM_MSG_RECEIVED
                                   : PLMM_MSG_INVITE;
+    }
+    if (m->phase == PLMM_AGG_SEAL) {
+        return slot->advertised ? PLMM_MSG_RECEIVED : PLMM_MSG_RESULT;
     }
     if (slot->index == PLMM_NONE) {
         return PLMM_MSG_RESULT;
@@ -122,11 +128,14 @@ static plmm_status on_checkin(plmm_agg_round *m, plmm_agg_step *s)
                          (unsigned long long)s->frame.sender, m->cfg.params.stream);
     }
     bool other = !plmm_equal(&c.model, &m->cfg.params.model, sizeof c.model);
-    if (m->phase != PLMM_AGG_GATHER || other) {
+    bool eligible = plmm_lottery_has(&m->lottery, s->frame.sender);
+    if (m->phase != PLMM_AGG_GATHER || other || !eligible) {
         repeat(m, s); /* the result: not selected, or another version to fetch */
         return plmm_fail(s->err, PLMM_ERR_STALE, "device %llu %s",
                          (unsigned long long)s->frame.sender,
-                         other ? "has another version of the expert" : "checked in too late");
+                         other       ? "has another version of the expert"
+                         : !eligible ? "is not eligible in this round"
+                                     : "checked in too late");
     }
     if (identity_known(m, &c.certificate.key)) {
         return plmm_fail(s->err, PLMM_ERR_PEER, "the key of device %llu is there under another id",
@@ -157,18 +166,6 @@ static bool key_known(const plmm_agg_round *m, const plmm_dh_pk *key)
     return false;
 }
 
-/* A key of low order gives no secret with anybody: seen with a key of our own. */
-static bool key_empty(const plmm_agg_round *m, const plmm_dh_pk *key)
-{
-    plmm_seed seed;
-    plmm_dh_pk own;
-    plmm_dh_sk sk;
-    plmm_key unused;
-    plmm_seed_derive(&seed, &m->seed, "probe.r0", 0);
-    plmm_dh_keypair(&own, &sk, &seed);
-    return plmm_dh_agree(&unused, &sk, &own, key, PLMM_LABEL_PAIR, NULL) != PLMM_OK;
-}
-
 static plmm_status on_advert(plmm_agg_round *m, plmm_agg_step *s)
 {
     plmm_entry e = {.certificate = s->slot->entry.certificate};
@@ -179,8 +176,11 @@ static plmm_status on_advert(plmm_agg_round *m, plmm_agg_step *s)
     if (plmm_entry_check(&e, &m->params_hash, NULL) != PLMM_OK) {
         return expel(m, s, "has keys that it did not sign for these parameters");
     }
-    if (key_empty(m, &e.advert.mask_key) || key_empty(m, &e.advert.channel_key)) {
+    if (plmm_dh_low_order(&e.advert.mask_key) || plmm_dh_low_order(&e.advert.channel_key)) {
         return expel(m, s, "has a public key of low order");
+    }
+    if (!plmm_channel_current(e.advert.since, m->cfg.params.round)) {
+        return expel(m, s, "has a channel key of another epoch");
     }
     if (key_known(m, &e.advert.mask_key) || key_known(m, &e.advert.channel_key) ||
         memcmp(&e.advert.mask_key, &e.advert.channel_key, sizeof(plmm_dh_pk)) == 0) {

@@ -2,6 +2,7 @@
 #include "body.h"
 #include "plmm.pb.h"
 #include "plmm/manifest.h"
+#include "plmm/registrar.h"
 
 #include <pb_decode.h>
 #include <pb_encode.h>
@@ -11,6 +12,8 @@ _Static_assert(plmm_v1_Manifest_size <= PLMM_BODY_MAX, "the largest body fits");
 _Static_assert(plmm_v1_Params_size <= PLMM_BODY_MAX && plmm_v1_Advert_size <= PLMM_BODY_MAX &&
                    plmm_v1_Checkin_size <= PLMM_BODY_MAX,
                "every body fits");
+_Static_assert(plmm_v1_Seal_size <= PLMM_SEAL_MAX, "a seal fits");
+_Static_assert(sizeof(((plmm_v1_SealAnswer *)0)->text) == PLMM_SEAL_TEXT_MAX + 1, "as in wire.h");
 _Static_assert(sizeof(((plmm_v1_Manifest *)0)->files) / sizeof(plmm_v1_ManifestFile) ==
                    PLMM_FILES_MAX,
                "as in limits.h");
@@ -185,6 +188,7 @@ uint32_t plmm_advert_encode(uint8_t out[PLMM_BODY_MAX], const plmm_advert *m)
     PUT(b.commit, m->commit.b);
     PUT(b.nonce, m->nonce);
     PUT(b.signature, m->signature.b);
+    b.since = m->since;
     return encode(out, plmm_v1_Advert_fields, &b);
 }
 
@@ -192,7 +196,7 @@ plmm_status plmm_advert_decode(plmm_advert *m, const plmm_frame *f, plmm_error *
 {
     plmm_v1_Advert b = plmm_v1_Advert_init_zero;
     PLMM_TRY(decode_body(plmm_v1_Advert_fields, &b, f, err));
-    plmm_advert a;
+    plmm_advert a = {.since = b.since};
     bool ok = true;
     TAKE(a.mask_key.b, b.mask_key, ok);
     TAKE(a.channel_key.b, b.channel_key, ok);
@@ -204,9 +208,63 @@ plmm_status plmm_advert_decode(plmm_advert *m, const plmm_frame *f, plmm_error *
     return PLMM_OK;
 }
 
+static void seal_put(plmm_v1_Seal *b, const plmm_round_seal *s)
+{
+    b->group = s->group;
+    PUT(b->params, s->params.b);
+    PUT(b->root, s->root.b);
+    PUT(b->ids, s->ids.b);
+    b->n = s->n;
+    b->eligible = s->eligible;
+    b->population = s->population;
+    b->index = s->link.index;
+    PUT(b->link, s->link.value.b);
+    PUT(b->signature, s->signature.b);
+}
+
+static bool seal_take(plmm_round_seal *s, const plmm_v1_Seal *b, uint64_t round)
+{
+    bool ok = true;
+    *s = (plmm_round_seal){.round = round,
+                           .group = b->group,
+                           .n = b->n,
+                           .eligible = b->eligible,
+                           .population = b->population,
+                           .link.index = b->index};
+    TAKE(s->params.b, b->params, ok);
+    TAKE(s->root.b, b->root, ok);
+    TAKE(s->ids.b, b->ids, ok);
+    TAKE(s->link.value.b, b->link, ok);
+    TAKE(s->signature.b, b->signature, ok);
+    return ok;
+}
+
+uint32_t plmm_round_seal_encode(uint8_t out[PLMM_SEAL_MAX], const plmm_round_seal *s)
+{
+    plmm_v1_Seal b = plmm_v1_Seal_init_zero;
+    seal_put(&b, s);
+    pb_ostream_t os = pb_ostream_from_buffer(out, PLMM_SEAL_MAX);
+    PLMM_ASSERT(pb_encode(&os, plmm_v1_Seal_fields, &b));
+    return (uint32_t)os.bytes_written;
+}
+
+plmm_status plmm_round_seal_decode(plmm_round_seal *s, uint64_t round, const uint8_t *in,
+                                   size_t len, plmm_error *err)
+{
+    plmm_v1_Seal b = plmm_v1_Seal_init_zero;
+    plmm_round_seal r;
+    PLMM_TRY(decode(plmm_v1_Seal_fields, &b, in, len, "seal", err));
+    if (!seal_take(&r, &b, round)) {
+        return plmm_fail(err, PLMM_ERR_WIRE, "seal has a hash or signature of a wrong length");
+    }
+    *s = r;
+    return PLMM_OK;
+}
+
 uint32_t plmm_roster_head_encode(uint8_t out[PLMM_BODY_MAX], const plmm_roster_head *m)
 {
-    plmm_v1_Roster b = {.n = m->n, .k = m->k, .t = m->t};
+    plmm_v1_Roster b = {.k = m->k, .t = m->t, .has_seal = true};
+    seal_put(&b.seal, &m->seal);
     return encode(out, plmm_v1_Roster_fields, &b);
 }
 
@@ -214,7 +272,36 @@ plmm_status plmm_roster_head_decode(plmm_roster_head *m, const plmm_frame *f, pl
 {
     plmm_v1_Roster b = plmm_v1_Roster_init_zero;
     PLMM_TRY(decode_body(plmm_v1_Roster_fields, &b, f, err));
-    *m = (plmm_roster_head){.n = b.n, .k = b.k, .t = b.t};
+    plmm_roster_head h = {.k = b.k, .t = b.t};
+    PLMM_TRY(sized(seal_take(&h.seal, &b.seal, f->round) && b.has_seal, f, err));
+    *m = h;
+    return PLMM_OK;
+}
+
+uint32_t plmm_seal_answer_encode(uint8_t out[PLMM_BODY_MAX], const plmm_seal_answer *m)
+{
+    plmm_v1_SealAnswer b = plmm_v1_SealAnswer_init_zero;
+    b.refusal = m->refusal;
+    memcpy(b.text, m->text, sizeof b.text);
+    b.has_seal = m->refusal == 0;
+    if (b.has_seal) {
+        seal_put(&b.seal, &m->seal);
+    }
+    return encode(out, plmm_v1_SealAnswer_fields, &b);
+}
+
+plmm_status plmm_seal_answer_decode(plmm_seal_answer *m, const plmm_frame *f, plmm_error *err)
+{
+    plmm_v1_SealAnswer b = plmm_v1_SealAnswer_init_zero;
+    PLMM_TRY(decode_body(plmm_v1_SealAnswer_fields, &b, f, err));
+    plmm_seal_answer a = {.refusal = b.refusal};
+    memcpy(a.text, b.text, sizeof a.text);
+    bool ok = b.has_seal == (b.refusal == 0);
+    if (ok && b.has_seal) {
+        ok = seal_take(&a.seal, &b.seal, f->round);
+    }
+    PLMM_TRY(sized(ok, f, err));
+    *m = a;
     return PLMM_OK;
 }
 

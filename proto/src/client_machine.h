@@ -9,10 +9,11 @@
 #include "session.h"
 
 typedef struct plmm_neighbour {
-    uint32_t index;        /* on the roster */
+    uint32_t index; /* on the roster */
+    plmm_channel_peer peer;
     bool opened;           /* its box was good: the two shares below are there */
     plmm_key mask;         /* SECRET: of the pair's mask */
-    plmm_key channel;      /* SECRET: of the pair's boxes and MACs */
+    plmm_key channel;      /* SECRET: the pair's chain key of this round */
     plmm_share self, pair; /* SECRET: this device's shares of the neighbour's b and s */
 } plmm_neighbour;
 
@@ -33,15 +34,17 @@ struct plmm_client_round {
     uint64_t now_ms, heard_ms, sent_ms, seq;
 
     /* Secrets: wiped when the machine ends. */
-    plmm_seed seed, self_mask, sharing, rounding;
-    plmm_dh_sk mask_sk, channel_sk;
-    plmm_neighbour *near; /* session.k */
+    plmm_seed seed, self_mask, sharing, rounding, nonces;
+    plmm_dh_sk mask_sk;
+    plmm_channel_key channel; /* own, of this epoch */
+    plmm_neighbour *near;     /* session.k */
 
     plmm_round_params params;
     plmm_hash params_hash;
     plmm_entry own;
     plmm_session session;
-    uint32_t self; /* own index on the roster */
+    plmm_link link; /* last verified */
+    uint32_t self;  /* own index on the roster */
     uint32_t weight;
     uint8_t *sharers, *going, *survivors; /* sets over the roster; one block, at sharers */
     bool have[PLMM_MSG_COUNT];            /* a frame of this type was accepted ... */

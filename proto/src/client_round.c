@@ -33,10 +33,28 @@ plmm_status plmm_client_round_new(plmm_client_round **m, const plmm_client_confi
         return plmm_fail(err, PLMM_ERR_NOMEM, "no memory for a round");
     }
     r->cfg = *config;
+    r->link = plmm_is_zero(&config->link.value, sizeof config->link.value)
+                  ? config->policy.anchor.link
+                  : config->link;
     r->out = out;
     r->out_cap = PLMM_FRAME_SMALL;
     *m = r;
     return PLMM_OK;
+}
+
+/* The round is over: its chain keys are not needed again, so the table steps past them. */
+static void channels_commit(plmm_client_round *m)
+{
+    plmm_channels *c = m->cfg.channels;
+    if (c == NULL || m->near == NULL || m->replaying) {
+        return;
+    }
+    if (plmm_channels_own(c, m->params.round) == NULL) {
+        plmm_channels_begin(c, &m->channel);
+    }
+    for (uint32_t s = 0; s < m->session.k; s++) {
+        plmm_channels_put(c, &m->near[s].peer, m->params.round, &m->near[s].channel);
+    }
 }
 
 static void wipe_secrets(plmm_client_round *m)
@@ -46,7 +64,8 @@ static void wipe_secrets(plmm_client_round *m)
     plmm_wipe(&m->sharing, sizeof m->sharing);
     plmm_wipe(&m->rounding, sizeof m->rounding);
     plmm_wipe(&m->mask_sk, sizeof m->mask_sk);
-    plmm_wipe(&m->channel_sk, sizeof m->channel_sk);
+    plmm_wipe(&m->nonces, sizeof m->nonces);
+    plmm_wipe(&m->channel, sizeof m->channel);
     plmm_wipe(m->record, sizeof m->record);
     if (m->near != NULL) {
         plmm_wipe(m->near, m->session.k * sizeof m->near[0]);
@@ -157,12 +176,15 @@ plmm_status plmm_client_leave(plmm_client_round *m, plmm_client_actions *out, pl
     a->round = joined ? m->params.round : 0;
     a->attempt = joined ? m->params.attempt : 0;
     a->reason = reason;
+    a->refusal = out->refusal;
     a->text = m->text;
     if (model != NULL) {
         a->model = *model;
     }
+    a->link = m->link;
     m->state = PLMM_CLIENT_ABORTED;
     m->waiting = false;
+    channels_commit(m);
     wipe_secrets(m);
     return PLMM_OK;
 }
@@ -222,6 +244,7 @@ static plmm_client_state asked_in(uint32_t type)
 static plmm_status on_repeated(plmm_client_round *m, plmm_client_step *s)
 {
     if (!plmm_equal(&m->seen[s->frame.type], &s->frame.signed_hash, sizeof(plmm_hash))) {
+        s->out->refusal = PLMM_REFUSAL_TWO_STORIES;
         return plmm_client_leave(m, s->out, PLMM_ABORT_LIE, NULL,
                                  "the aggregator sent two different %s messages in one round",
                                  plmm_message_str(s->frame.type));
@@ -257,7 +280,9 @@ static plmm_status on_result(plmm_client_round *m, plmm_client_step *s)
         a->attempt = m->params.attempt;
         a->model = r.model;
         a->survivors = r.survivors;
+        a->link = m->link;
         m->state = PLMM_CLIENT_DONE;
+        channels_commit(m);
         wipe_secrets(m);
         return PLMM_OK;
     }
@@ -298,6 +323,7 @@ static plmm_status dispatch(plmm_client_round *m, plmm_client_step *s)
             return steps[i].handle(m, s);
         }
     }
+    s->out->refusal = PLMM_REFUSAL_TURN;
     return plmm_fail(s->err, PLMM_ERR_PEER, "a %s message is out of turn while %s",
                      plmm_message_str(s->frame.type), plmm_client_state_str(m->state));
 }
@@ -309,14 +335,17 @@ static bool has_session(uint32_t type)
 }
 
 /* Is it for this device, by its aggregator, of this round? */
-static plmm_status frame_check(const plmm_client_round *m, const plmm_frame *f, plmm_error *err)
+static plmm_status frame_check(const plmm_client_round *m, const plmm_frame *f,
+                               plmm_refusal *refusal, plmm_error *err)
 {
+    *refusal = PLMM_REFUSAL_SIGNATURE;
     if (strcmp(f->expert, m->cfg.policy.anchor.expert) != 0 || f->sender != PLMM_AGGREGATOR_ID ||
         (f->receiver != m->cfg.certificate.device && f->receiver != PLMM_BROADCAST)) {
         return plmm_fail(err, PLMM_ERR_PEER, "the %s message is for somebody else",
                          plmm_message_str(f->type));
     }
     PLMM_TRY(plmm_frame_verify(f, &m->cfg.policy.anchor.aggregator, err));
+    *refusal = PLMM_REFUSAL_ROUND;
     bool joined = m->state >= PLMM_CLIENT_ADVERTISED;
     bool lobby =
         f->type == PLMM_MSG_RECEIVED || f->type == PLMM_MSG_RESULT || f->type == PLMM_MSG_INVITE;
@@ -330,6 +359,7 @@ static plmm_status frame_check(const plmm_client_round *m, const plmm_frame *f, 
                          plmm_message_str(f->type), (unsigned long long)f->round, f->attempt,
                          (unsigned long long)m->params.round, m->params.attempt);
     }
+    *refusal = PLMM_REFUSAL_NONE;
     return PLMM_OK;
 }
 
@@ -342,15 +372,18 @@ static plmm_status on_frame(plmm_client_round *m, plmm_client_step *s)
         return plmm_fail(s->err, PLMM_ERR_STATE, "record %llu is not yet durable",
                          (unsigned long long)m->seq);
     }
+    s->out->refusal = PLMM_REFUSAL_FORM;
     PLMM_TRY(plmm_frame_decode(&s->frame, s->event->bytes, s->event->len, s->err));
-    PLMM_TRY(frame_check(m, &s->frame, s->err));
+    PLMM_TRY(frame_check(m, &s->frame, &s->out->refusal, s->err));
     bool wants = has_session(s->frame.type) && m->near != NULL;
     if (s->frame.has_session != has_session(s->frame.type)) {
+        s->out->refusal = PLMM_REFUSAL_FORM;
         return plmm_fail(s->err, PLMM_ERR_WIRE, "a %s message %s a session",
                          plmm_message_str(s->frame.type),
                          s->frame.has_session ? "must not have" : "must have");
     }
     if (wants && !plmm_equal(&s->frame.session, &m->session.id, sizeof m->session.id)) {
+        s->out->refusal = PLMM_REFUSAL_SESSION;
         return plmm_client_leave(m, s->out, PLMM_ABORT_LIE, NULL,
                                  "the aggregator's %s message is of another session: it showed "
                                  "others another roster, model or parameters",
@@ -550,6 +583,7 @@ plmm_status plmm_client_round_step(plmm_client_round *m, const plmm_client_event
 {
     plmm_client_step s = {.event = event, .out = out, .err = err};
     out->n = 0;
+    out->refusal = PLMM_REFUSAL_NONE;
     uint64_t before = m->now_ms;
     m->now_ms =
         event->type == PLMM_CLIENT_EV_RESUME || event->now_ms > before ? event->now_ms : before;

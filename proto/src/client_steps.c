@@ -1,6 +1,7 @@
 /* The device's answer to each message of the aggregator: every check first, then the change.
  * Numbers in brackets are the claims of docs/protocol.md. */
 #include "client_machine.h"
+#include "merkle.h"
 #include "plmm/alloc.h"
 #include "plmm/bytes.h"
 
@@ -17,11 +18,21 @@ static void keys_make(plmm_client_round *m)
     e->certificate = m->cfg.certificate;
     plmm_seed_derive(&part, &root, "dh.mask.", 0);
     plmm_dh_keypair(&e->advert.mask_key, &m->mask_sk, &part);
-    plmm_seed_derive(&part, &root, "dh.chan.", 0);
-    plmm_dh_keypair(&e->advert.channel_key, &m->channel_sk, &part);
+    const plmm_channel_key *own =
+        m->cfg.channels == NULL ? NULL : plmm_channels_own(m->cfg.channels, m->params.round);
+    if (own != NULL) {
+        m->channel = *own;
+    } else { /* a new epoch */
+        plmm_seed_derive(&part, &root, "dh.chan.", 0);
+        plmm_dh_keypair(&m->channel.pk, &m->channel.sk, &part);
+        m->channel.since = m->params.round;
+    }
+    e->advert.channel_key = m->channel.pk;
+    e->advert.since = m->channel.since;
     plmm_seed_derive(&m->self_mask, &root, "self.msk", 0);
     plmm_seed_derive(&m->sharing, &root, "sharing.", 0);
     plmm_seed_derive(&m->rounding, &root, "rounding", 0);
+    plmm_seed_derive(&m->nonces, &root, "nonces.1", 0);
     plmm_seed_derive(&part, &root, "nonce.r0", 0);
     memcpy(e->advert.nonce, part.b, sizeof e->advert.nonce);
     plmm_self_commit(&e->advert.commit, m->self_mask.b);
@@ -37,6 +48,7 @@ plmm_status plmm_client_on_invite(plmm_client_round *m, plmm_client_step *s)
     PLMM_TRY(plmm_params_decode(&p, &s->frame, s->err));
     if (p.round < m->cfg.last_round ||
         (p.round == m->cfg.last_round && p.attempt <= m->cfg.last_attempt)) { /* (C6) */
+        s->out->refusal = PLMM_REFUSAL_ROUND;
         return plmm_fail(s->err, PLMM_ERR_STALE,
                          "an invitation to round %llu attempt %u, this device was in %llu attempt "
                          "%u already",
@@ -44,9 +56,11 @@ plmm_status plmm_client_on_invite(plmm_client_round *m, plmm_client_step *s)
                          (unsigned long long)m->cfg.last_round, m->cfg.last_attempt);
     }
     if (plmm_policy_judge(&m->cfg.policy, &p, &why) != PLMM_OK) { /* (C5) */
+        s->out->refusal = PLMM_REFUSAL_WEAK;
         return plmm_client_leave(m, s->out, PLMM_ABORT_POLICY, NULL, "%s", why.msg);
     }
     if (!plmm_equal(&p.model, &m->cfg.model, sizeof p.model)) { /* (C9) */
+        s->out->refusal = PLMM_REFUSAL_MODEL;
         return plmm_client_leave(m, s->out, PLMM_ABORT_MODEL, &p.model,
                                  "the round trains another version of %s than this device has",
                                  p.expert);
@@ -63,17 +77,22 @@ plmm_status plmm_client_on_invite(plmm_client_round *m, plmm_client_step *s)
     return PLMM_OK;
 }
 
-/* ---- ROSTER: everyone's keys; graph, session; boxes for the neighbours ---- */
+/* ---- ROSTER: who takes part, sealed; the neighbours' keys; graph, session; their boxes ---- */
 
 /* Everything the roster brings, apart from the machine until all of it is good. */
 typedef struct arrival {
     plmm_session session;
+    const plmm_round_seal *seal;
+    const uint8_t *ids, *entries, *proof; /* in the frame */
+    size_t proof_n;
     uint32_t self;
     plmm_neighbour *near;
     uint8_t *sets, *out;
     size_t out_cap;
-    uint32_t *order, *place, *ids;
+    uint32_t *order, *place, *at;
     plmm_share *shares; /* k of b, then k of s */
+    plmm_hash *leaves;
+    plmm_refusal refusal; /* of what is not good */
 } arrival;
 
 static void arrival_free(arrival *a)
@@ -89,6 +108,7 @@ static void arrival_free(arrival *a)
     plmm_free(a->out);
     plmm_free(a->order);
     plmm_free(a->shares);
+    plmm_free(a->leaves);
 }
 
 static plmm_status arrival_alloc(arrival *a, plmm_error *err)
@@ -98,65 +118,128 @@ static plmm_status arrival_alloc(arrival *a, plmm_error *err)
     a->near = plmm_alloc(k, sizeof a->near[0]);
     a->sets = plmm_alloc(3, plmm_set_bytes(n));
     a->out = plmm_alloc(1, a->out_cap);
-    a->order = plmm_alloc((size_t)2 * n + k, sizeof a->order[0]);
+    a->order = plmm_alloc((size_t)2 * n + k + 1, sizeof a->order[0]);
     a->shares = plmm_alloc((size_t)2 * k, sizeof a->shares[0]);
+    a->leaves = plmm_alloc((size_t)k + 1, sizeof a->leaves[0]);
     if (a->near == NULL || a->sets == NULL || a->out == NULL || a->order == NULL ||
-        a->shares == NULL) {
+        a->shares == NULL || a->leaves == NULL) {
         return plmm_fail(err, PLMM_ERR_NOMEM, "no memory for %u neighbours of %u devices", k, n);
     }
     a->place = a->order + n;
-    a->ids = a->place + n;
+    a->at = a->place + n;
     return PLMM_OK;
 }
 
-/* Own place on the roster: the entry must be to the octet the one that was advertised. */
-static plmm_status find_self(uint32_t *self, const plmm_client_round *m, const uint8_t *roster,
-                             uint32_t n, plmm_error *err)
+static plmm_status caught(arrival *a, plmm_refusal what, plmm_error *err, const char *text)
 {
+    a->refusal = what;
+    return plmm_fail(err, PLMM_ERR_PEER, "%s", text);
+}
+
+/* The seal is the registrar's, for these parameters and these ids, and opens a later link (C14). */
+static plmm_status seal_verify(const plmm_client_round *m, arrival *a, plmm_error *err)
+{
+    const plmm_anchor *anchor = &m->cfg.policy.anchor;
+    const plmm_round_seal *seal = a->seal;
+    plmm_hash ids;
+    a->refusal = PLMM_REFUSAL_SEAL;
+    PLMM_TRY(plmm_round_seal_check(seal, anchor->expert, &anchor->registrar, err));
+    if (!plmm_equal(&seal->params, &m->params_hash, sizeof seal->params) ||
+        seal->group != m->params.group) {
+        return caught(a, PLMM_REFUSAL_ROSTER, err, "the seal is for other parameters");
+    }
+    plmm_roster_ids(&ids, a->ids, seal->n);
+    if (!plmm_equal(&seal->ids, &ids, sizeof ids)) {
+        return caught(a, PLMM_REFUSAL_ROSTER, err, "the seal is for other devices");
+    }
+    a->refusal = PLMM_REFUSAL_LINK;
+    PLMM_TRY(plmm_link_follow(&m->link, &seal->link, err));
+    a->refusal = PLMM_REFUSAL_NONE;
+    return PLMM_OK;
+}
+
+/* All ids increase and may take part (C14); finds this device. */
+static plmm_status ids_verify(const plmm_client_round *m, arrival *a, plmm_error *err)
+{
+    plmm_lottery lottery;
+    plmm_link before;
+    uint64_t last = 0, own = m->own.certificate.device;
+    a->self = a->seal->n;
+    plmm_link_before(&before, &a->seal->link);
+    plmm_lottery_init(&lottery, &before, m->params.rate, m->params.group, m->params.groups);
+    for (uint32_t i = 0; i < a->seal->n; i++) {
+        uint64_t id = plmm_load_le64(a->ids + (size_t)i * 8);
+        if (id <= last) {
+            return caught(a, PLMM_REFUSAL_FORM, err, "the ids of the roster do not increase");
+        }
+        if (!plmm_lottery_has(&lottery, id)) {
+            a->refusal = PLMM_REFUSAL_ELIGIBLE;
+            return plmm_fail(err, PLMM_ERR_PEER, "device %llu may not take part in this round",
+                             (unsigned long long)id);
+        }
+        a->self = id == own ? i : a->self;
+        last = id;
+    }
+    return a->self < a->seal->n
+               ? PLMM_OK
+               : caught(a, PLMM_REFUSAL_NOT_LISTED, err, "the roster does not have this device");
+}
+
+/* The neighbours' entries and the own one are of the sealed roster (C7). at[] is where they are. */
+static plmm_status entries_verify(const plmm_client_round *m, arrival *a, plmm_error *err)
+{
+    uint32_t k = a->session.k, count = 0;
     uint8_t own[PLMM_ROSTER_ENTRY];
     plmm_entry_encode(own, &m->own);
-    for (uint32_t i = 0; i < n; i++) {
-        const uint8_t *e = roster + (size_t)i * PLMM_ROSTER_ENTRY;
-        if (plmm_load_le64(e) != m->own.certificate.device) {
-            continue;
+    for (uint32_t s = 0; s <= k; s++) {
+        if (count == s && (s == k || a->near[s].index > a->self)) {
+            a->at[count] = a->self;
+            plmm_merkle_leaf(&a->leaves[count++], own, sizeof own);
         }
-        if (memcmp(e, own, sizeof own) != 0) {
-            return plmm_fail(err, PLMM_ERR_PEER,
-                             "the roster has other keys for this device than it advertised");
+        if (s == k) {
+            break;
         }
-        *self = i;
-        return PLMM_OK;
+        const uint8_t *entry = a->entries + (size_t)s * PLMM_ROSTER_ENTRY;
+        if (memcmp(entry, a->ids + (size_t)a->near[s].index * 8, 8) != 0) {
+            return caught(a, PLMM_REFUSAL_ENTRY, err, "a neighbour's entry is another device's");
+        }
+        a->at[count] = a->near[s].index;
+        plmm_merkle_leaf(&a->leaves[count++], entry, PLMM_ROSTER_ENTRY);
     }
-    return plmm_fail(err, PLMM_ERR_PEER, "the roster does not have this device");
-}
-
-static plmm_status roster_verify(const plmm_client_round *m, const uint8_t *roster,
-                                 const plmm_session *session, plmm_error *err)
-{
-    plmm_roster_memo *memo = m->cfg.memo;
-    plmm_transcript t;
-    plmm_hash key;
-    plmm_transcript_init(&t, "memo.v1.");
-    plmm_transcript_bytes(&t, session->root.b, sizeof session->root.b);
-    plmm_transcript_bytes(&t, m->params_hash.b, sizeof m->params_hash.b);
-    plmm_transcript_bytes(&t, m->cfg.policy.anchor.registrar.b, 32);
-    plmm_transcript_str(&t, m->cfg.policy.anchor.expert);
-    plmm_transcript_final(&t, &key);
-    if (memo != NULL && memo->valid && plmm_equal(&memo->key, &key, sizeof key)) {
-        return PLMM_OK;
-    }
-    PLMM_TRY(plmm_roster_check(roster, session->n, &m->params_hash, m->params.expert,
-                               &m->cfg.policy.anchor.registrar, err)); /* (C7) */
-    if (memo != NULL) {
-        *memo = (plmm_roster_memo){.valid = true, .key = key};
+    if (!plmm_merkle_verify(&a->seal->root, a->session.n, a->at, a->leaves, count, a->proof,
+                            a->proof_n)) {
+        return caught(a, PLMM_REFUSAL_ENTRY, err,
+                      "its own or a neighbour's entry is not of the roster that was sealed");
     }
     return PLMM_OK;
+}
+
+/* nonce | box of the two shares for neighbour i. The nonce is random, from the round's seed, so
+ * that the journal gives it again. */
+static void box_make(const plmm_client_round *m, const arrival *a, uint32_t i, uint8_t *box)
+{
+    uint8_t pair[PLMM_SHARE_PAIR];
+    plmm_key key;
+    plmm_hash ad;
+    plmm_seed fresh;
+    plmm_nonce nonce;
+    uint32_t to = a->near[i].index;
+    plmm_share_encode(pair, &a->shares[i]);
+    plmm_share_encode(pair + PLMM_SHARE_BYTES, &a->shares[a->session.k + i]);
+    plmm_direction_key(&key, &a->near[i].channel, PLMM_LABEL_BOX, &a->session, a->self, to);
+    plmm_box_binding(&ad, &a->session, a->self, to);
+    plmm_seed_derive(&fresh, &m->nonces, "nonce.b1", to);
+    memcpy(nonce.b, fresh.b, sizeof nonce.b);
+    memcpy(box, nonce.b, sizeof nonce.b);
+    plmm_seal(box + sizeof nonce.b, pair, sizeof pair, ad.b, sizeof ad.b, &nonce, &key);
+    plmm_wipe(pair, sizeof pair);
+    plmm_wipe(&key, sizeof key);
 }
 
 /* Shares of b and of s for each neighbour, at the point index + 1, and sealed into boxes. */
 static plmm_status boxes_make(const plmm_client_round *m, arrival *a, plmm_error *err)
 {
-    uint32_t k = a->session.k, *points = a->ids;
+    uint32_t k = a->session.k, *points = a->at;
     plmm_seed b, s;
     plmm_seed_derive(&b, &m->sharing, "share.b.", 0);
     plmm_seed_derive(&s, &m->sharing, "share.s.", 0);
@@ -168,48 +251,59 @@ static plmm_status boxes_make(const plmm_client_round *m, arrival *a, plmm_error
         rc = plmm_shamir_split(a->shares + k, k, a->session.t, points, m->mask_sk.b, &s, err);
     }
     for (uint32_t i = 0; rc == PLMM_OK && i < k; i++) {
-        uint8_t pair[PLMM_SHARE_PAIR];
-        plmm_key key;
-        plmm_hash ad;
-        plmm_nonce nonce;
-        uint32_t to = a->near[i].index;
-        plmm_share_encode(pair, &a->shares[i]);
-        plmm_share_encode(pair + PLMM_SHARE_BYTES, &a->shares[k + i]);
-        plmm_direction_key(&key, &a->near[i].channel, PLMM_LABEL_BOX, &a->session, a->self, to);
-        plmm_box_binding(&ad, &a->session, a->self, to);
-        plmm_nonce_counter(&nonce, 0); /* one box a direction key, which is of this session */
-        plmm_seal(a->out + PLMM_FRAME_SMALL + (size_t)i * PLMM_BOX, pair, sizeof pair, ad.b,
-                  sizeof ad.b, &nonce, &key);
-        plmm_wipe(pair, sizeof pair);
-        plmm_wipe(&key, sizeof key);
+        box_make(m, a, i, a->out + PLMM_FRAME_SMALL + (size_t)i * PLMM_BOX);
     }
     plmm_wipe(&b, sizeof b);
     plmm_wipe(&s, sizeof s);
     return rc;
 }
 
-static plmm_status neighbours_make(const plmm_client_round *m, arrival *a, const uint8_t *roster,
-                                   plmm_error *err)
+static void neighbours_find(arrival *a)
 {
     uint32_t n = a->session.n, k = a->session.k;
-    plmm_graph_init(a->order, a->place, n, &a->session.graph_seed);
-    plmm_graph_neighbours(a->ids, a->self, a->order, a->place, n, k);
+    plmm_graph_init(a->order, a->place, n, &a->session.beacon);
+    plmm_graph_neighbours(a->at, a->self, a->order, a->place, n, k);
     for (uint32_t i = 0; i < k; i++) {
+        a->near[i].index = a->at[i];
+    }
+}
+
+static plmm_status neighbours_agree(const plmm_client_round *m, arrival *a, plmm_error *err)
+{
+    a->refusal = PLMM_REFUSAL_KEY;
+    for (uint32_t i = 0; i < a->session.k; i++) {
         plmm_entry e;
         plmm_neighbour *p = &a->near[i];
-        plmm_entry_decode(&e, roster + (size_t)a->ids[i] * PLMM_ROSTER_ENTRY);
-        p->index = a->ids[i];
+        plmm_entry_decode(&e, a->entries + (size_t)i * PLMM_ROSTER_ENTRY);
+        p->peer = (plmm_channel_peer){
+            .device = e.certificate.device, .pk = e.advert.channel_key, .since = e.advert.since};
         PLMM_TRY(plmm_dh_agree(&p->mask, &m->mask_sk, &m->own.advert.mask_key, &e.advert.mask_key,
                                PLMM_LABEL_PAIR, err));
-        PLMM_TRY(plmm_dh_agree(&p->channel, &m->channel_sk, &m->own.advert.channel_key,
-                               &e.advert.channel_key, PLMM_LABEL_CHANNEL, err));
+        PLMM_TRY(plmm_channels_key(m->cfg.channels, &p->channel, NULL, &m->channel, &p->peer,
+                                   m->params.round, err));
     }
+    a->refusal = PLMM_REFUSAL_NONE;
     return PLMM_OK;
+}
+
+/* Where the parts of the bulk lie; false if it has another form. */
+static bool arrival_layout(arrival *a, const plmm_frame *f)
+{
+    size_t fixed = (size_t)a->seal->n * 8 + (size_t)a->session.k * PLMM_ROSTER_ENTRY;
+    if (f->bulk_len < fixed || (f->bulk_len - fixed) % sizeof(plmm_hash) != 0) {
+        return false;
+    }
+    a->ids = f->bulk;
+    a->entries = a->ids + (size_t)a->seal->n * 8;
+    a->proof = f->bulk + fixed;
+    a->proof_n = (f->bulk_len - fixed) / sizeof(plmm_hash);
+    return true;
 }
 
 static void arrival_commit(plmm_client_round *m, arrival *a)
 {
     m->session = a->session;
+    m->link = a->seal->link;
     m->self = a->self;
     m->near = a->near;
     m->sharers = a->sets;
@@ -233,29 +327,43 @@ static plmm_status lie_or_memory(plmm_client_round *m, plmm_client_step *s, plmm
     return plmm_client_leave(m, s->out, PLMM_ABORT_LIE, NULL, "the aggregator lied: %s", why->msg);
 }
 
+/* All checks, in the order of their cost; then keys and boxes. */
+static plmm_status arrive(const plmm_client_round *m, arrival *a, plmm_error *err)
+{
+    PLMM_TRY(seal_verify(m, a, err));
+    PLMM_TRY(ids_verify(m, a, err));
+    PLMM_TRY(arrival_alloc(a, err));
+    plmm_session_make(&a->session, a->seal, &m->params);
+    neighbours_find(a);
+    PLMM_TRY(entries_verify(m, a, err));
+    PLMM_TRY(neighbours_agree(m, a, err));
+    return boxes_make(m, a, err);
+}
+
 plmm_status plmm_client_on_roster(plmm_client_round *m, plmm_client_step *s)
 {
     plmm_roster_head h;
     plmm_error why = {0};
+    arrival a = {.seal = &h.seal};
     PLMM_TRY(plmm_roster_head_decode(&h, &s->frame, s->err));
-    if (h.n > PLMM_DEVICES_MAX || (size_t)h.n * PLMM_ROSTER_ENTRY != s->frame.bulk_len) {
+    if (plmm_policy_judge_degree(&m->cfg.policy, &m->params, h.seal.n, h.seal.eligible, h.k, h.t,
+                                 &a.refusal, &why) != PLMM_OK) { /* (C5) */
+        s->out->refusal = a.refusal;
+        return plmm_client_leave(m, s->out, PLMM_ABORT_POLICY, NULL, "%s", why.msg);
+    }
+    a.session.n = h.seal.n;
+    a.session.k = h.k;
+    a.session.t = h.t;
+    if (!arrival_layout(&a, &s->frame)) {
+        s->out->refusal = PLMM_REFUSAL_FORM;
         return plmm_client_leave(m, s->out, PLMM_ABORT_LIE, NULL,
-                                 "the aggregator lied: the roster of %u devices has %u octets", h.n,
-                                 s->frame.bulk_len);
+                                 "the aggregator lied: the roster of %u devices has %u octets",
+                                 h.seal.n, s->frame.bulk_len);
     }
-    if (plmm_policy_judge_degree(&m->cfg.policy, &m->params, h.n, h.k, h.t, &why) != PLMM_OK) {
-        return plmm_client_leave(m, s->out, PLMM_ABORT_POLICY, NULL, "%s", why.msg); /* (C5) */
-    }
-    arrival a = {.session = {.n = h.n, .k = h.k, .t = h.t}};
-    const uint8_t *roster = s->frame.bulk;
-    plmm_session_make(&a.session, roster, &m->params);
-    plmm_status rc = find_self(&a.self, m, roster, h.n, &why);
-    rc = rc == PLMM_OK ? roster_verify(m, roster, &a.session, &why) : rc;
-    rc = rc == PLMM_OK ? arrival_alloc(&a, &why) : rc;
-    rc = rc == PLMM_OK ? neighbours_make(m, &a, roster, &why) : rc;
-    rc = rc == PLMM_OK ? boxes_make(m, &a, &why) : rc;
+    plmm_status rc = arrive(m, &a, &why);
     if (rc != PLMM_OK) {
         arrival_free(&a);
+        s->out->refusal = a.refusal;
         return lie_or_memory(m, s, rc, &why);
     }
     arrival_commit(m, &a);
@@ -289,34 +397,44 @@ static uint32_t neighbours_in(const plmm_client_round *m, const uint8_t *set)
 }
 
 /* A set of devices as the aggregator may announce it: of this roster, within `within` (or NULL),
- * with this device, with enough devices and neighbours (C3). Else *why says what is wrong. */
-static bool set_good(const plmm_client_round *m, const uint8_t *set, const uint8_t *within,
-                     const char *what, plmm_error *why)
+ * with this device, with enough devices and neighbours (C3). Else which of these it is not, and
+ * *why says it. */
+static plmm_refusal set_judge(const plmm_client_round *m, const uint8_t *set, const uint8_t *within,
+                              const char *what, plmm_error *why)
 {
     uint32_t n = m->session.n;
     uint32_t least = plmm_policy_survivors_min(&m->cfg.policy, &m->params, n);
     if (!plmm_set_canonical(set, n)) {
         (void)plmm_fail(why, PLMM_ERR_PEER, "the set of %s names devices beyond the roster", what);
-    } else if (within != NULL && !subset(set, within, n)) {
+        return PLMM_REFUSAL_FORM;
+    }
+    if (within != NULL && !subset(set, within, n)) {
         (void)plmm_fail(why, PLMM_ERR_PEER,
                         "the set of %s names a device that was out of the round before", what);
-    } else if (!plmm_set_has(set, m->self)) {
+        return PLMM_REFUSAL_ALIVE_AND_DEAD;
+    }
+    if (!plmm_set_has(set, m->self)) {
         (void)plmm_fail(why, PLMM_ERR_PEER, "the set of %s does not have this device", what);
-    } else if (plmm_set_count(set, n) < least) {
+        return PLMM_REFUSAL_NOT_IN_SET;
+    }
+    if (plmm_set_count(set, n) < least) {
         (void)plmm_fail(why, PLMM_ERR_PEER, "only %u of %u devices are among the %s, at least %u",
                         plmm_set_count(set, n), n, what, least);
-    } else if (neighbours_in(m, set) < m->session.t) {
+        return PLMM_REFUSAL_TOO_FEW;
+    }
+    if (neighbours_in(m, set) < m->session.t) {
         (void)plmm_fail(why, PLMM_ERR_PEER,
                         "only %u of this device's %u neighbours are among the %s, at least %u",
                         neighbours_in(m, set), m->session.k, what, m->session.t);
-    } else {
-        return true;
+        return PLMM_REFUSAL_TOO_FEW;
     }
-    return false;
+    return PLMM_REFUSAL_NONE;
 }
 
-static plmm_status lie(plmm_client_round *m, plmm_client_step *s, const char *what)
+static plmm_status lie(plmm_client_round *m, plmm_client_step *s, plmm_refusal refusal,
+                       const char *what)
 {
+    s->out->refusal = refusal;
     return plmm_client_leave(m, s->out, PLMM_ABORT_LIE, NULL, "the aggregator lied: %s", what);
 }
 
@@ -331,8 +449,9 @@ static bool box_open(const plmm_client_round *m, plmm_neighbour *p, const uint8_
     plmm_nonce nonce;
     plmm_direction_key(&key, &p->channel, PLMM_LABEL_BOX, &m->session, p->index, m->self);
     plmm_box_binding(&ad, &m->session, p->index, m->self);
-    plmm_nonce_counter(&nonce, 0);
-    bool ok = plmm_open(pair, box, PLMM_BOX, ad.b, sizeof ad.b, &nonce, &key, NULL) == PLMM_OK &&
+    memcpy(nonce.b, box, sizeof nonce.b);
+    bool ok = plmm_open(pair, box + sizeof nonce.b, PLMM_BOX - sizeof nonce.b, ad.b, sizeof ad.b,
+                        &nonce, &key, NULL) == PLMM_OK &&
               plmm_share_decode(&p->self, m->self + 1, pair, PLMM_SHARE_BYTES, NULL) == PLMM_OK &&
               plmm_share_decode(&p->pair, m->self + 1, pair + PLMM_SHARE_BYTES, PLMM_SHARE_BYTES,
                                 NULL) == PLMM_OK;
@@ -347,20 +466,22 @@ plmm_status plmm_client_on_inbox(plmm_client_round *m, plmm_client_step *s)
     uint32_t set_n = plmm_set_bytes(n), set_k = plmm_set_bytes(k);
     plmm_error why = {0};
     if (s->frame.bulk_len < set_n + set_k) {
-        return lie(m, s, "the inbox is too short");
+        return lie(m, s, PLMM_REFUSAL_FORM, "the inbox is too short");
     }
     const uint8_t *sharers = s->frame.bulk, *present = sharers + set_n, *box = present + set_k;
     uint32_t boxes = plmm_set_count(present, k);
     if (!plmm_set_canonical(present, k) ||
         s->frame.bulk_len != set_n + set_k + (size_t)boxes * PLMM_BOX) {
-        return lie(m, s, "the inbox does not have the boxes it announces");
+        return lie(m, s, PLMM_REFUSAL_FORM, "the inbox does not have the boxes it announces");
     }
-    if (!set_good(m, sharers, NULL, "devices that shared", &why)) {
-        return lie(m, s, why.msg);
+    plmm_refusal bad_set = set_judge(m, sharers, NULL, "devices that shared", &why);
+    if (bad_set != PLMM_REFUSAL_NONE) {
+        return lie(m, s, bad_set, why.msg);
     }
     for (uint32_t i = 0; i < k; i++) {
         if (plmm_set_has(present, i) != plmm_set_has(sharers, m->near[i].index)) {
-            return lie(m, s, "the inbox has not exactly the boxes of the neighbours that shared");
+            return lie(m, s, PLMM_REFUSAL_FORM,
+                       "the inbox has not exactly the boxes of the neighbours that shared");
         }
     }
     memcpy(m->sharers, sharers, set_n);
@@ -388,10 +509,11 @@ plmm_status plmm_client_on_go(plmm_client_round *m, plmm_client_step *s)
 {
     plmm_error why = {0};
     if (s->frame.bulk_len != plmm_set_bytes(m->session.n)) {
-        return lie(m, s, "the set of devices that go on has a wrong length");
+        return lie(m, s, PLMM_REFUSAL_FORM, "the set of devices that go on has a wrong length");
     }
-    if (!set_good(m, s->frame.bulk, m->sharers, "devices that go on", &why)) {
-        return lie(m, s, why.msg);
+    plmm_refusal bad_set = set_judge(m, s->frame.bulk, m->sharers, "devices that go on", &why);
+    if (bad_set != PLMM_REFUSAL_NONE) {
+        return lie(m, s, bad_set, why.msg);
     }
     memcpy(m->going, s->frame.bulk, s->frame.bulk_len);
     plmm_client_accept(m, s, PLMM_CLIENT_TRAINING, PLMM_AFTER_TRAIN);
@@ -412,10 +534,11 @@ plmm_status plmm_client_on_survivors(plmm_client_round *m, plmm_client_step *s)
     uint32_t k = m->session.k, set_k = plmm_set_bytes(k);
     plmm_error why = {0};
     if (s->frame.bulk_len != plmm_set_bytes(m->session.n)) {
-        return lie(m, s, "the set of survivors has a wrong length");
+        return lie(m, s, PLMM_REFUSAL_FORM, "the set of survivors has a wrong length");
     }
-    if (!set_good(m, s->frame.bulk, m->going, "survivors", &why)) {
-        return lie(m, s, why.msg);
+    plmm_refusal bad_set = set_judge(m, s->frame.bulk, m->going, "survivors", &why);
+    if (bad_set != PLMM_REFUSAL_NONE) {
+        return lie(m, s, bad_set, why.msg);
     }
     memcpy(m->survivors, s->frame.bulk, s->frame.bulk_len);
     uint8_t *set = plmm_client_bulk(m), *tag = set + set_k;
@@ -472,10 +595,11 @@ plmm_status plmm_client_on_agreed(plmm_client_round *m, plmm_client_step *s)
     const uint8_t *set = s->frame.bulk;
     if (s->frame.bulk_len < set_k || !plmm_set_canonical(set, k) ||
         s->frame.bulk_len != set_k + (size_t)plmm_set_count(set, k) * PLMM_TAG_BYTES) {
-        return lie(m, s, "the agreement does not have the MACs it announces");
+        return lie(m, s, PLMM_REFUSAL_FORM, "the agreement does not have the MACs it announces");
     }
     uint32_t good = agreeing(m, set, set + set_k);
     if (good < m->session.t) { /* (C2) */
+        s->out->refusal = PLMM_REFUSAL_DISAGREE;
         return plmm_client_leave(m, s->out, PLMM_ABORT_TOO_FEW_AGREE, NULL,
                                  "only %u neighbours saw the same survivors, at least %u: the "
                                  "aggregator told others something else, or neighbours lied",

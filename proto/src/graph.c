@@ -86,7 +86,7 @@ plmm_counts plmm_counts_of(const plmm_graph_params *p)
 {
     plmm_counts c = {.corrupt = ppm_ceil(p->n, p->gamma_ppm),
                      .dropped = ppm_floor(p->n, p->delta_ppm)};
-    c.corrupt = c.corrupt == 0 ? 1 : c.corrupt;
+    c.corrupt = p->corrupt != 0 ? p->corrupt : c.corrupt == 0 ? 1 : c.corrupt;
     c.surviving = ppm_ceil(p->n, 1000000 - p->delta_ppm);
     return c;
 }
@@ -139,7 +139,7 @@ bool plmm_degree_find(plmm_graph_degree *out, const plmm_graph_params *p)
         return false;
     }
     plmm_counts c = plmm_counts_of(p);
-    if (c.corrupt + c.dropped >= p->n) {
+    if (c.corrupt >= p->n || c.dropped >= p->n - c.corrupt) {
         return false;
     }
     uint32_t last = p->n - 1 < PLMM_NEIGHBOURS_MAX ? p->n - 1 : PLMM_NEIGHBOURS_MAX;
@@ -179,8 +179,13 @@ static uint32_t nearest_n(const plmm_graph_params *p)
 static uint32_t nearest_part(plmm_graph_params *q, uint32_t *field)
 {
     plmm_graph_degree unused;
+    uint64_t gamma = q->gamma_ppm, corrupt = q->corrupt;
     for (uint32_t step = (*field + 9999) / 10000; step > 0; step--) {
         *field = (step - 1) * 10000;
+        if (corrupt != 0 && gamma != 0) { /* a part of as many eligible as before */
+            q->corrupt = (uint32_t)((corrupt * q->gamma_ppm + gamma - 1) / gamma);
+            q->corrupt = q->corrupt == 0 ? 1 : q->corrupt;
+        }
         if (plmm_degree_find(&unused, q)) {
             return *field;
         }

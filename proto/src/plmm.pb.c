@@ -18,7 +18,13 @@ PB_BIND(plmm_v1_Params, plmm_v1_Params, AUTO)
 PB_BIND(plmm_v1_Advert, plmm_v1_Advert, AUTO)
 
 
+PB_BIND(plmm_v1_Seal, plmm_v1_Seal, AUTO)
+
+
 PB_BIND(plmm_v1_Roster, plmm_v1_Roster, AUTO)
+
+
+PB_BIND(plmm_v1_SealAnswer, plmm_v1_SealAnswer, 2)
 
 
 PB_BIND(plmm_v1_Result, plmm_v1_Result, AUTO)

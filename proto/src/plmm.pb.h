@@ -85,17 +85,45 @@ typedef PB_BYTES_ARRAY_T(16) plmm_v1_Advert_nonce_t;
 typedef PB_BYTES_ARRAY_T(64) plmm_v1_Advert_signature_t;
 typedef struct _plmm_v1_Advert {
     plmm_v1_Advert_mask_key_t mask_key; /* X25519, fresh */
-    plmm_v1_Advert_channel_key_t channel_key; /* X25519, fresh */
+    plmm_v1_Advert_channel_key_t channel_key; /* X25519, of this epoch */
     plmm_v1_Advert_commit_t commit; /* to the self-mask seed */
     plmm_v1_Advert_nonce_t nonce; /* 16 octets */
-    plmm_v1_Advert_signature_t signature; /* Ed25519 over (parameters, device, keys, commitment, nonce) */
+    plmm_v1_Advert_signature_t signature; /* Ed25519 over (parameters, device, keys, since, commitment, nonce) */
+    uint64_t since; /* round since when the channel key is in use */
 } plmm_v1_Advert;
 
-typedef struct _plmm_v1_Roster {
+typedef PB_BYTES_ARRAY_T(32) plmm_v1_Seal_params_t;
+typedef PB_BYTES_ARRAY_T(32) plmm_v1_Seal_root_t;
+typedef PB_BYTES_ARRAY_T(32) plmm_v1_Seal_ids_t;
+typedef PB_BYTES_ARRAY_T(32) plmm_v1_Seal_link_t;
+typedef PB_BYTES_ARRAY_T(64) plmm_v1_Seal_signature_t;
+/* What the registrar signs of a roster; the round is the envelope's. */
+typedef struct _plmm_v1_Seal {
+    uint32_t group;
+    plmm_v1_Seal_params_t params; /* hash of the parameters */
+    plmm_v1_Seal_root_t root; /* of the Merkle tree over the entries */
+    plmm_v1_Seal_ids_t ids; /* hash of the ids */
     uint32_t n;
+    uint32_t eligible;
+    uint32_t population;
+    uint64_t index; /* of the link */
+    plmm_v1_Seal_link_t link;
+    plmm_v1_Seal_signature_t signature; /* Ed25519 by the registrar */
+} plmm_v1_Seal;
+
+typedef struct _plmm_v1_Roster {
     uint32_t k;
     uint32_t t;
+    bool has_seal;
+    plmm_v1_Seal seal;
 } plmm_v1_Roster;
+
+typedef struct _plmm_v1_SealAnswer { /* body of SEAL */
+    uint32_t refusal; /* 0: sealed */
+    char text[160];
+    bool has_seal;
+    plmm_v1_Seal seal;
+} plmm_v1_SealAnswer;
 
 typedef PB_BYTES_ARRAY_T(32) plmm_v1_Result_model_t;
 typedef struct _plmm_v1_Result {
@@ -150,8 +178,10 @@ extern "C" {
 #define plmm_v1_Envelope_init_default            {0, 0, "", 0, 0, {0, {0}}, 0, 0, {0, {0}}, 0, {0, {0}}, {0, {0}}}
 #define plmm_v1_Checkin_init_default             {{0, {0}}, {0, {0}}, {0, {0}}, 0}
 #define plmm_v1_Params_init_default              {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {0, {0}}, {0, {0}}, {0, {0}}, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
-#define plmm_v1_Advert_init_default              {{0, {0}}, {0, {0}}, {0, {0}}, {0, {0}}, {0, {0}}}
-#define plmm_v1_Roster_init_default              {0, 0, 0}
+#define plmm_v1_Advert_init_default              {{0, {0}}, {0, {0}}, {0, {0}}, {0, {0}}, {0, {0}}, 0}
+#define plmm_v1_Seal_init_default                {0, {0, {0}}, {0, {0}}, {0, {0}}, 0, 0, 0, 0, {0, {0}}, {0, {0}}}
+#define plmm_v1_Roster_init_default              {0, 0, false, plmm_v1_Seal_init_default}
+#define plmm_v1_SealAnswer_init_default          {0, "", false, plmm_v1_Seal_init_default}
 #define plmm_v1_Result_init_default              {0, 0, {0, {0}}}
 #define plmm_v1_ManifestFile_init_default        {"", 0, {0, {0}}}
 #define plmm_v1_Manifest_init_default            {"", 0, {0, {0}}, {0, {0}}, 0, 0, 0, 0, 0, {plmm_v1_ManifestFile_init_default, plmm_v1_ManifestFile_init_default, plmm_v1_ManifestFile_init_default, plmm_v1_ManifestFile_init_default, plmm_v1_ManifestFile_init_default, plmm_v1_ManifestFile_init_default, plmm_v1_ManifestFile_init_default, plmm_v1_ManifestFile_init_default, plmm_v1_ManifestFile_init_default, plmm_v1_ManifestFile_init_default, plmm_v1_ManifestFile_init_default, plmm_v1_ManifestFile_init_default, plmm_v1_ManifestFile_init_default, plmm_v1_ManifestFile_init_default, plmm_v1_ManifestFile_init_default, plmm_v1_ManifestFile_init_default}, {0, {0}}}
@@ -160,8 +190,10 @@ extern "C" {
 #define plmm_v1_Envelope_init_zero               {0, 0, "", 0, 0, {0, {0}}, 0, 0, {0, {0}}, 0, {0, {0}}, {0, {0}}}
 #define plmm_v1_Checkin_init_zero                {{0, {0}}, {0, {0}}, {0, {0}}, 0}
 #define plmm_v1_Params_init_zero                 {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {0, {0}}, {0, {0}}, {0, {0}}, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
-#define plmm_v1_Advert_init_zero                 {{0, {0}}, {0, {0}}, {0, {0}}, {0, {0}}, {0, {0}}}
-#define plmm_v1_Roster_init_zero                 {0, 0, 0}
+#define plmm_v1_Advert_init_zero                 {{0, {0}}, {0, {0}}, {0, {0}}, {0, {0}}, {0, {0}}, 0}
+#define plmm_v1_Seal_init_zero                   {0, {0, {0}}, {0, {0}}, {0, {0}}, 0, 0, 0, 0, {0, {0}}, {0, {0}}}
+#define plmm_v1_Roster_init_zero                 {0, 0, false, plmm_v1_Seal_init_zero}
+#define plmm_v1_SealAnswer_init_zero             {0, "", false, plmm_v1_Seal_init_zero}
 #define plmm_v1_Result_init_zero                 {0, 0, {0, {0}}}
 #define plmm_v1_ManifestFile_init_zero           {"", 0, {0, {0}}}
 #define plmm_v1_Manifest_init_zero               {"", 0, {0, {0}}, {0, {0}}, 0, 0, 0, 0, 0, {plmm_v1_ManifestFile_init_zero, plmm_v1_ManifestFile_init_zero, plmm_v1_ManifestFile_init_zero, plmm_v1_ManifestFile_init_zero, plmm_v1_ManifestFile_init_zero, plmm_v1_ManifestFile_init_zero, plmm_v1_ManifestFile_init_zero, plmm_v1_ManifestFile_init_zero, plmm_v1_ManifestFile_init_zero, plmm_v1_ManifestFile_init_zero, plmm_v1_ManifestFile_init_zero, plmm_v1_ManifestFile_init_zero, plmm_v1_ManifestFile_init_zero, plmm_v1_ManifestFile_init_zero, plmm_v1_ManifestFile_init_zero, plmm_v1_ManifestFile_init_zero}, {0, {0}}}
@@ -222,9 +254,23 @@ extern "C" {
 #define plmm_v1_Advert_commit_tag                3
 #define plmm_v1_Advert_nonce_tag                 4
 #define plmm_v1_Advert_signature_tag             5
-#define plmm_v1_Roster_n_tag                     1
-#define plmm_v1_Roster_k_tag                     2
-#define plmm_v1_Roster_t_tag                     3
+#define plmm_v1_Advert_since_tag                 6
+#define plmm_v1_Seal_group_tag                   1
+#define plmm_v1_Seal_params_tag                  2
+#define plmm_v1_Seal_root_tag                    3
+#define plmm_v1_Seal_ids_tag                     4
+#define plmm_v1_Seal_n_tag                       5
+#define plmm_v1_Seal_eligible_tag                6
+#define plmm_v1_Seal_population_tag              7
+#define plmm_v1_Seal_index_tag                   8
+#define plmm_v1_Seal_link_tag                    9
+#define plmm_v1_Seal_signature_tag               10
+#define plmm_v1_Roster_k_tag                     1
+#define plmm_v1_Roster_t_tag                     2
+#define plmm_v1_Roster_seal_tag                  3
+#define plmm_v1_SealAnswer_refusal_tag           1
+#define plmm_v1_SealAnswer_text_tag              2
+#define plmm_v1_SealAnswer_seal_tag              3
 #define plmm_v1_Result_reason_tag                1
 #define plmm_v1_Result_survivors_tag             2
 #define plmm_v1_Result_model_tag                 3
@@ -313,16 +359,40 @@ X(a, STATIC,   SINGULAR, BYTES,    mask_key,          1) \
 X(a, STATIC,   SINGULAR, BYTES,    channel_key,       2) \
 X(a, STATIC,   SINGULAR, BYTES,    commit,            3) \
 X(a, STATIC,   SINGULAR, BYTES,    nonce,             4) \
-X(a, STATIC,   SINGULAR, BYTES,    signature,         5)
+X(a, STATIC,   SINGULAR, BYTES,    signature,         5) \
+X(a, STATIC,   SINGULAR, UINT64,   since,             6)
 #define plmm_v1_Advert_CALLBACK NULL
 #define plmm_v1_Advert_DEFAULT NULL
 
+#define plmm_v1_Seal_FIELDLIST(X, a) \
+X(a, STATIC,   SINGULAR, UINT32,   group,             1) \
+X(a, STATIC,   SINGULAR, BYTES,    params,            2) \
+X(a, STATIC,   SINGULAR, BYTES,    root,              3) \
+X(a, STATIC,   SINGULAR, BYTES,    ids,               4) \
+X(a, STATIC,   SINGULAR, UINT32,   n,                 5) \
+X(a, STATIC,   SINGULAR, UINT32,   eligible,          6) \
+X(a, STATIC,   SINGULAR, UINT32,   population,        7) \
+X(a, STATIC,   SINGULAR, UINT64,   index,             8) \
+X(a, STATIC,   SINGULAR, BYTES,    link,              9) \
+X(a, STATIC,   SINGULAR, BYTES,    signature,        10)
+#define plmm_v1_Seal_CALLBACK NULL
+#define plmm_v1_Seal_DEFAULT NULL
+
 #define plmm_v1_Roster_FIELDLIST(X, a) \
-X(a, STATIC,   SINGULAR, UINT32,   n,                 1) \
-X(a, STATIC,   SINGULAR, UINT32,   k,                 2) \
-X(a, STATIC,   SINGULAR, UINT32,   t,                 3)
+X(a, STATIC,   SINGULAR, UINT32,   k,                 1) \
+X(a, STATIC,   SINGULAR, UINT32,   t,                 2) \
+X(a, STATIC,   OPTIONAL, MESSAGE,  seal,              3)
 #define plmm_v1_Roster_CALLBACK NULL
 #define plmm_v1_Roster_DEFAULT NULL
+#define plmm_v1_Roster_seal_MSGTYPE plmm_v1_Seal
+
+#define plmm_v1_SealAnswer_FIELDLIST(X, a) \
+X(a, STATIC,   SINGULAR, UINT32,   refusal,           1) \
+X(a, STATIC,   SINGULAR, STRING,   text,              2) \
+X(a, STATIC,   OPTIONAL, MESSAGE,  seal,              3)
+#define plmm_v1_SealAnswer_CALLBACK NULL
+#define plmm_v1_SealAnswer_DEFAULT NULL
+#define plmm_v1_SealAnswer_seal_MSGTYPE plmm_v1_Seal
 
 #define plmm_v1_Result_FIELDLIST(X, a) \
 X(a, STATIC,   SINGULAR, UINT32,   reason,            1) \
@@ -370,7 +440,9 @@ extern const pb_msgdesc_t plmm_v1_Envelope_msg;
 extern const pb_msgdesc_t plmm_v1_Checkin_msg;
 extern const pb_msgdesc_t plmm_v1_Params_msg;
 extern const pb_msgdesc_t plmm_v1_Advert_msg;
+extern const pb_msgdesc_t plmm_v1_Seal_msg;
 extern const pb_msgdesc_t plmm_v1_Roster_msg;
+extern const pb_msgdesc_t plmm_v1_SealAnswer_msg;
 extern const pb_msgdesc_t plmm_v1_Result_msg;
 extern const pb_msgdesc_t plmm_v1_ManifestFile_msg;
 extern const pb_msgdesc_t plmm_v1_Manifest_msg;
@@ -382,7 +454,9 @@ extern const pb_msgdesc_t plmm_v1_ChunkRequest_msg;
 #define plmm_v1_Checkin_fields &plmm_v1_Checkin_msg
 #define plmm_v1_Params_fields &plmm_v1_Params_msg
 #define plmm_v1_Advert_fields &plmm_v1_Advert_msg
+#define plmm_v1_Seal_fields &plmm_v1_Seal_msg
 #define plmm_v1_Roster_fields &plmm_v1_Roster_msg
+#define plmm_v1_SealAnswer_fields &plmm_v1_SealAnswer_msg
 #define plmm_v1_Result_fields &plmm_v1_Result_msg
 #define plmm_v1_ManifestFile_fields &plmm_v1_ManifestFile_msg
 #define plmm_v1_Manifest_fields &plmm_v1_Manifest_msg
@@ -390,7 +464,7 @@ extern const pb_msgdesc_t plmm_v1_ChunkRequest_msg;
 #define plmm_v1_ChunkRequest_fields &plmm_v1_ChunkRequest_msg
 
 /* Maximum encoded size of messages (where known) */
-#define plmm_v1_Advert_size                      186
+#define plmm_v1_Advert_size                      197
 #define plmm_v1_Checkin_size                     140
 #define plmm_v1_ChunkRequest_size                57
 #define plmm_v1_Envelope_size                    3315
@@ -399,7 +473,9 @@ extern const pb_msgdesc_t plmm_v1_ChunkRequest_msg;
 #define plmm_v1_Manifest_size                    2543
 #define plmm_v1_Params_size                      304
 #define plmm_v1_Result_size                      46
-#define plmm_v1_Roster_size                      18
+#define plmm_v1_Roster_size                      252
+#define plmm_v1_SealAnswer_size                  408
+#define plmm_v1_Seal_size                        237
 
 #ifdef __cplusplus
 } /* extern "C" */

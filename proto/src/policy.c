@@ -159,21 +159,28 @@ plmm_status plmm_policy_judge(const plmm_policy *policy, const plmm_round_params
 }
 
 plmm_status plmm_policy_judge_degree(const plmm_policy *policy, const plmm_round_params *p,
-                                     uint32_t n, uint32_t k, uint32_t t, plmm_error *err)
+                                     uint32_t n, uint32_t eligible, uint32_t k, uint32_t t,
+                                     plmm_refusal *refusal, plmm_error *err)
 {
+    *refusal = PLMM_REFUSAL_COHORT;
     if (n > p->cohort || n < policy->n_min || n < p->n_min) {
         return plmm_fail(err, PLMM_ERR_POLICY,
                          "the roster has %u devices, the round allows %u..%u and this device wants "
                          "at least %u",
                          n, p->n_min, p->cohort, policy->n_min);
     }
-    plmm_graph_params g = plmm_round_graph(p, n);
+    if (n > eligible) {
+        return plmm_fail(err, PLMM_ERR_POLICY,
+                         "the roster has %u devices, of %u that may take part", n, eligible);
+    }
+    *refusal = PLMM_REFUSAL_DEGREE;
+    plmm_graph_params g = plmm_round_graph(p, n, eligible);
     plmm_graph_degree d;
     if (!plmm_degree_find(&d, &g)) {
         return plmm_fail(err, PLMM_ERR_POLICY,
-                         "no neighbour graph protects the %u devices of the roster with the "
-                         "round's parameters",
-                         n);
+                         "no neighbour graph protects the %u devices of the roster, of %u that "
+                         "may take part, with the round's parameters",
+                         n, eligible);
     }
     if (d.k != k || d.t != t) {
         return plmm_fail(err, PLMM_ERR_POLICY,
@@ -181,6 +188,7 @@ plmm_status plmm_policy_judge_degree(const plmm_policy *policy, const plmm_round
                          "this device computes %u and %u",
                          k, t, n, d.k, d.t);
     }
+    *refusal = PLMM_REFUSAL_NONE;
     return PLMM_OK;
 }
 

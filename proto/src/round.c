@@ -22,14 +22,16 @@ plmm_encoding plmm_round_encoding(const plmm_round_params *p)
                            .ring_bits = p->ring_bits};
 }
 
-plmm_graph_params plmm_round_graph(const plmm_round_params *p, uint32_t n)
+plmm_graph_params plmm_round_graph(const plmm_round_params *p, uint32_t n, uint32_t eligible)
 {
+    uint64_t corrupt = ((uint64_t)eligible * p->gamma_ppm + 999999) / 1000000;
     return (plmm_graph_params){.n = n,
                                .gamma_ppm = p->gamma_ppm,
                                .delta_ppm = p->delta_ppm,
                                .sigma = p->sigma,
                                .eta = p->eta,
-                               .trust = p->trust};
+                               .trust = p->trust,
+                               .corrupt = corrupt == 0 ? 1 : (uint32_t)corrupt};
 }
 
 uint32_t plmm_round_lanes(const plmm_round_params *p)
@@ -49,8 +51,10 @@ size_t plmm_round_payload_bytes(const plmm_round_params *p)
 
 static plmm_status counts_check(const plmm_round_params *p, plmm_error *err)
 {
-    if (p->round < 1 || p->round > INT64_MAX || p->attempt < 1) {
-        return plmm_fail(err, PLMM_ERR_RANGE, "round and attempt count from 1");
+    if (p->round < 1 || p->round > INT64_MAX || p->attempt < 1 || p->attempt > PLMM_ATTEMPTS_MAX) {
+        return plmm_fail(err, PLMM_ERR_RANGE,
+                         "round and attempt count from 1, attempt %u to %d: take the next round",
+                         p->attempt, PLMM_ATTEMPTS_MAX);
     }
     if (p->cohort < 3 || p->cohort > PLMM_DEVICES_MAX) {
         return plmm_fail(err, PLMM_ERR_RANGE, "cohort is %u, must be 3..%d", p->cohort,
@@ -82,11 +86,10 @@ static plmm_status ways_check(const plmm_round_params *p, plmm_error *err)
         return plmm_fail(err, PLMM_ERR_UNSUPPORTED, "mask stream %u is not in this build",
                          p->stream);
     }
-    if (p->rate != UINT32_MAX || p->group != 0 || p->groups != 1) {
-        return plmm_fail(err, PLMM_ERR_UNSUPPORTED,
-                         "rate %u, group %u of %u: rounds for a part of the devices are not in "
-                         "this build",
-                         p->rate, p->group, p->groups);
+    if (p->rate == 0 || p->groups < 1 || p->groups > PLMM_GROUPS_MAX || p->group >= p->groups) {
+        return plmm_fail(err, PLMM_ERR_RANGE,
+                         "rate is %u, must be positive; group is %u of %u, of at most %d", p->rate,
+                         p->group, p->groups, PLMM_GROUPS_MAX);
     }
     return PLMM_OK;
 }

@@ -13,7 +13,8 @@ enum {
     AT_CERTIFICATE = AT_KEY + 32,
     AT_MASK = AT_CERTIFICATE + 64,
     AT_CHANNEL = AT_MASK + 32,
-    AT_COMMIT = AT_CHANNEL + 32,
+    AT_SINCE = AT_CHANNEL + 32,
+    AT_COMMIT = AT_SINCE + 8,
     AT_NONCE = AT_COMMIT + 32,
     AT_SIGNATURE = AT_NONCE + 16,
     AT_END = AT_SIGNATURE + 64
@@ -27,6 +28,7 @@ void plmm_entry_encode(uint8_t out[PLMM_ROSTER_ENTRY], const plmm_entry *e)
     memcpy(out + AT_CERTIFICATE, e->certificate.signature.b, 64);
     memcpy(out + AT_MASK, e->advert.mask_key.b, 32);
     memcpy(out + AT_CHANNEL, e->advert.channel_key.b, 32);
+    plmm_store_le64(out + AT_SINCE, e->advert.since);
     memcpy(out + AT_COMMIT, e->advert.commit.b, 32);
     memcpy(out + AT_NONCE, e->advert.nonce, 16);
     memcpy(out + AT_SIGNATURE, e->advert.signature.b, 64);
@@ -39,6 +41,7 @@ void plmm_entry_decode(plmm_entry *e, const uint8_t in[PLMM_ROSTER_ENTRY])
     memcpy(e->certificate.signature.b, in + AT_CERTIFICATE, 64);
     memcpy(e->advert.mask_key.b, in + AT_MASK, 32);
     memcpy(e->advert.channel_key.b, in + AT_CHANNEL, 32);
+    e->advert.since = plmm_load_le64(in + AT_SINCE);
     memcpy(e->advert.commit.b, in + AT_COMMIT, 32);
     memcpy(e->advert.nonce, in + AT_NONCE, 16);
     memcpy(e->advert.signature.b, in + AT_SIGNATURE, 64);
@@ -53,6 +56,7 @@ static void statement(plmm_hash *out, const plmm_entry *e, const plmm_hash *para
     plmm_transcript_bytes(&t, e->certificate.key.b, 32);
     plmm_transcript_bytes(&t, e->advert.mask_key.b, 32);
     plmm_transcript_bytes(&t, e->advert.channel_key.b, 32);
+    plmm_transcript_u64(&t, e->advert.since);
     plmm_transcript_bytes(&t, e->advert.commit.b, 32);
     plmm_transcript_bytes(&t, e->advert.nonce, 16);
     plmm_transcript_final(&t, out);
@@ -83,22 +87,27 @@ void plmm_self_commit(plmm_hash *out, const uint8_t seed[32])
     plmm_hash_bytes(out, "commit.1", seed, 32);
 }
 
-void plmm_session_make(plmm_session *s, const uint8_t *roster, const plmm_round_params *p)
+void plmm_roster_ids(plmm_hash *out, const uint8_t *ids, uint32_t n)
 {
-    plmm_hash params;
+    plmm_hash_bytes(out, "ids.v1..", ids, (size_t)n * 8);
+}
+
+void plmm_session_make(plmm_session *s, const plmm_round_seal *seal, const plmm_round_params *p)
+{
     plmm_transcript t;
-    plmm_hash_bytes(&s->root, "roster.1", roster, (size_t)s->n * PLMM_ROSTER_ENTRY);
-    plmm_round_params_hash(&params, p);
-    plmm_transcript_init(&t, "session1");
-    plmm_transcript_bytes(&t, s->root.b, 32);
-    plmm_transcript_u64(&t, s->n);
+    plmm_hash h;
+    plmm_round_seal_hash(&h, seal, p->expert);
+    plmm_round_seal_beacon(&s->beacon, seal);
+    s->n = seal->n;
+    plmm_transcript_init(&t, "session2");
+    plmm_transcript_u64(&t, PLMM_PROTOCOL_VERSION);
+    plmm_transcript_bytes(&t, h.b, 32);
+    plmm_transcript_bytes(&t, s->beacon.b, 32);
     plmm_transcript_u64(&t, s->k);
     plmm_transcript_u64(&t, s->t);
-    plmm_transcript_bytes(&t, params.b, 32);
     plmm_transcript_bytes(&t, p->model.b, 32);
     plmm_transcript_bytes(&t, p->beacon.b, 32);
     plmm_transcript_final(&t, &s->id);
-    plmm_hash_bytes(&s->graph_seed, "graph.sd", s->root.b, 32);
 }
 
 void plmm_direction_key(plmm_key *out, const plmm_key *pair, const char *label,
@@ -187,40 +196,20 @@ static bool key_twice(const keys *k)
     return false;
 }
 
-static plmm_status unique_check(const uint8_t *roster, uint32_t n, plmm_error *err)
+plmm_status plmm_roster_unique(const uint8_t *roster, uint32_t n, bool masks, bool *unique,
+                               plmm_error *err)
 {
-    static const uint32_t fields[] = {AT_KEY, AT_MASK, AT_CHANNEL};
-    keys k = {.roster = roster, .at = plmm_alloc((size_t)3 * n, sizeof(uint32_t)), .n = 3 * n};
+    static const uint32_t fields[] = {AT_KEY, AT_CHANNEL, AT_MASK};
+    uint32_t kinds = masks ? 3 : 2;
+    keys k = {
+        .roster = roster, .at = plmm_alloc((size_t)kinds * n, sizeof(uint32_t)), .n = kinds * n};
     if (k.at == NULL) {
         return plmm_fail(err, PLMM_ERR_NOMEM, "no memory to check a roster of %u devices", n);
     }
-    for (uint32_t i = 0; i < 3 * n; i++) {
-        k.at[i] = i / 3 * PLMM_ROSTER_ENTRY + fields[i % 3];
+    for (uint32_t i = 0; i < k.n; i++) {
+        k.at[i] = i / kinds * PLMM_ROSTER_ENTRY + fields[i % kinds];
     }
-    bool twice = key_twice(&k);
+    *unique = !key_twice(&k);
     plmm_free(k.at);
-    return twice ? plmm_fail(err, PLMM_ERR_PEER, "one public key is on the roster twice") : PLMM_OK;
-}
-
-plmm_status plmm_roster_check(const uint8_t *roster, uint32_t n, const plmm_hash *params,
-                              const char *expert, const plmm_sign_pk *registrar, plmm_error *err)
-{
-    uint64_t before = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        uint64_t id = plmm_load_le64(roster + (size_t)i * PLMM_ROSTER_ENTRY);
-        if (id <= before) {
-            return plmm_fail(err, PLMM_ERR_PEER,
-                             "device %llu stands on the roster after device %llu, or twice",
-                             (unsigned long long)id, (unsigned long long)before);
-        }
-        before = id;
-    }
-    PLMM_TRY(unique_check(roster, n, err));
-    for (uint32_t i = 0; i < n; i++) {
-        plmm_entry e;
-        plmm_entry_decode(&e, roster + (size_t)i * PLMM_ROSTER_ENTRY);
-        PLMM_TRY(plmm_certificate_check(&e.certificate, registrar, expert, err));
-        PLMM_TRY(plmm_entry_check(&e, params, err));
-    }
     return PLMM_OK;
 }

@@ -1,9 +1,10 @@
 /* session.h -- what both round machines compute alike: roster entries, the session, and how boxes
- * and MACs are bound to it. Pure; allocates nothing but in plmm_roster_check. */
+ * and MACs are bound to it. Pure; allocates nothing but in
+ * plmm_roster_unique. */
 #ifndef PLMM_PROTO_SESSION_H
 #define PLMM_PROTO_SESSION_H
 
-#include "plmm/wire.h"
+#include "plmm/registrar.h"
 
 /* One device of a roster: PLMM_ROSTER_ENTRY octets. */
 typedef struct plmm_entry {
@@ -22,15 +23,20 @@ PLMM_NODISCARD plmm_status plmm_entry_check(const plmm_entry *e, const plmm_hash
 /* Commitment to a self-mask seed. */
 void plmm_self_commit(plmm_hash *out, const uint8_t seed[32]);
 
+/* Hash of the ids of a roster, 8 octets each. */
+void plmm_roster_ids(plmm_hash *out, const uint8_t *ids, uint32_t n);
+
+/* Hash of everything a seal says, but its signature. */
+void plmm_round_seal_hash(plmm_hash *out, const plmm_round_seal *s, const char *expert);
+
 typedef struct plmm_session {
     uint32_t n, k, t;
-    plmm_hash root;       /* of the roster */
-    plmm_hash id;         /* of the session */
-    plmm_hash graph_seed; /* H(root): fixed only after all keys are */
+    plmm_hash id;
+    plmm_hash beacon; /* seed of the graph */
 } plmm_session;
 
-/* From the roster's octets (s->n entries) and s->n, k, t. */
-void plmm_session_make(plmm_session *s, const uint8_t *roster, const plmm_round_params *p);
+/* From the seal, the parameters, and s->k, t. */
+void plmm_session_make(plmm_session *s, const plmm_round_seal *seal, const plmm_round_params *p);
 
 /* Key of the messages from one roster index to another, of the pair's channel key. */
 void plmm_direction_key(plmm_key *out, const plmm_key *pair, const char *label,
@@ -47,12 +53,10 @@ void plmm_agree_message(plmm_hash *out, const plmm_session *s, const uint8_t *go
 #define PLMM_LABEL_BOX     "box.v1.."
 #define PLMM_LABEL_AGREE   "agree.v1"
 
-/* Everything a device must know of a roster before it uses a key of it: ids strictly increasing,
- * every certificate and statement good, no key there twice. PLMM_ERR_PEER or PLMM_ERR_AUTH with the
- * sentence, PLMM_ERR_NOMEM. */
-PLMM_NODISCARD plmm_status plmm_roster_check(const uint8_t *roster, uint32_t n,
-                                             const plmm_hash *params, const char *expert,
-                                             const plmm_sign_pk *registrar, plmm_error *err);
+/* *unique = no public key stands on the roster twice, as whatever kind of key (mask keys not
+ * looked at if !masks). PLMM_ERR_NOMEM. */
+PLMM_NODISCARD plmm_status plmm_roster_unique(const uint8_t *roster, uint32_t n, bool masks,
+                                              bool *unique, plmm_error *err);
 
 /* Sign of the pair mask in the vector of index `own`: the smaller index adds. */
 static inline plmm_mask_sign plmm_pair_sign(uint32_t own, uint32_t other)

@@ -19,9 +19,10 @@ enum { SIGNATURE_FIELD = 2 + 64 }; /* the last field of a signed envelope: tag, 
 const char *plmm_message_str(uint32_t type)
 {
     static const char *const names[PLMM_MSG_COUNT] = {
-        "unknown", "checkin", "invite", "advert",       "roster",    "shares",    "inbox",
-        "confirm", "go",      "masked", "received",     "survivors", "agree",     "agreed",
-        "reveal",  "result",  "poll",   "get_manifest", "manifest",  "get_chunk", "chunk"};
+        "unknown",  "checkin",   "invite", "advert",       "roster",   "shares",
+        "inbox",    "confirm",   "go",     "masked",       "received", "survivors",
+        "agree",    "agreed",    "reveal", "result",       "poll",     "get_manifest",
+        "manifest", "get_chunk", "chunk",  "seal_request", "seal"};
     return names[type < PLMM_MSG_COUNT ? type : 0];
 }
 
@@ -62,7 +63,8 @@ static void signed_digest(plmm_hash *out, const uint8_t *envelope, size_t len)
 static bool takes_bulk(uint32_t type)
 {
     return type == PLMM_MSG_ROSTER || (type >= PLMM_MSG_SHARES && type <= PLMM_MSG_MASKED) ||
-           (type >= PLMM_MSG_SURVIVORS && type <= PLMM_MSG_REVEAL) || type == PLMM_MSG_CHUNK;
+           (type >= PLMM_MSG_SURVIVORS && type <= PLMM_MSG_REVEAL) || type == PLMM_MSG_CHUNK ||
+           type == PLMM_MSG_SEAL_REQUEST;
 }
 
 static plmm_status envelope_check(const plmm_v1_Envelope *e, uint32_t bulk, plmm_error *err)
@@ -167,7 +169,9 @@ plmm_status plmm_frame_verify(const plmm_frame *f, const plmm_sign_pk *key, plmm
         PLMM_OK) {
         return plmm_fail(err, PLMM_ERR_AUTH, "the %s message of %s %llu is not signed by its key",
                          plmm_message_str(f->type),
-                         f->sender == PLMM_AGGREGATOR_ID ? "aggregator" : "device",
+                         f->sender == PLMM_AGGREGATOR_ID  ? "aggregator"
+                         : f->sender == PLMM_REGISTRAR_ID ? "registrar"
+                                                          : "device",
                          (unsigned long long)f->sender);
     }
     return PLMM_OK;

@@ -300,9 +300,24 @@ static void expert_keys(fleet *f, expert *e)
     plmm_sign_keypair(&e->registrar, &e->registrar_key, &seed);
 }
 
+/* The registrar has a link for each slot. */
+static plmm_status expert_registrar(fleet *f, expert *e, plmm_error *err)
+{
+    plmm_registrar_config c = {
+        .key = e->registrar_key, .aggregator = e->key_public, .chain_length = 1u << 12};
+    memcpy(c.expert, e->name, strlen(e->name) + 1);
+    fleet_seed(f, &c.chain, "registrar's chain", e->index, 0);
+    plmm_status rc = plmm_registrar_new(&e->sealer, &c, err);
+    plmm_wipe(&c, sizeof c);
+    PLMM_TRY(rc);
+    plmm_link first;
+    plmm_registrar_link(e->sealer, &first, &e->link);
+    return PLMM_OK;
+}
+
 static plmm_status expert_policy(fleet *f, expert *e, plmm_error *err)
 {
-    plmm_anchor anchor = {.aggregator = e->key_public, .registrar = e->registrar};
+    plmm_anchor anchor = {.aggregator = e->key_public, .registrar = e->registrar, .link = e->link};
     memcpy(anchor.expert, e->name, strlen(e->name) + 1);
     plmm_policy *p = &e->policy;
     plmm_policy_default(p, &anchor);
@@ -339,6 +354,7 @@ static plmm_status enrol(fleet *f, expert *e, plmm_error *err)
                       .version = e->hash,
                       .version_no = e->manifest.version,
                       .tick_at_ms = UINT64_MAX};
+        e->enrolled[d] = c->id;
         plmm_seed seed;
         plmm_sign_pk pk;
         fleet_seed(f, &seed, "device", e->index, c->id);
@@ -356,13 +372,15 @@ static plmm_status open_expert(fleet *f, uint32_t index, plmm_error *err)
     e->name = f->data.experts[index];
     e->stored = plmm_alloc(f->data.n_devices, sizeof *e->stored);
     e->groups = plmm_alloc(f->cfg->secagg.groups, sizeof *e->groups);
-    if (e->stored == NULL || e->groups == NULL) {
+    e->enrolled = plmm_alloc(f->data.n_devices, sizeof *e->enrolled);
+    if (e->stored == NULL || e->groups == NULL || e->enrolled == NULL) {
         return plmm_fail(err, PLMM_ERR_NOMEM, "cannot open expert %s: out of memory", e->name);
     }
     for (uint32_t i = 0; i < f->cfg->secagg.groups; i++) {
         e->groups[i] = (group){.expert = index, .index = i, .tick_at_ms = UINT64_MAX};
     }
     expert_keys(f, e);
+    PLMM_TRY(expert_registrar(f, e, err));
     PLMM_TRY(plmm_adapter_new(plmm_model_cfg(f->model), &f->spec, &e->adapter, err));
     plmm_adapter_init(e->adapter, f->seed * 1000003 + index);
     PLMM_TRY(plmm_method_prepare(f->method, 0, e->adapter, err));

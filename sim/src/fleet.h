@@ -28,6 +28,7 @@
 #include "plmm/merge.h"
 #include "plmm/pool.h"
 #include "plmm/progress.h"
+#include "plmm/registrar.h"
 #include "plmm/run_record.h"
 #include "plmm/sim_run.h"
 #include "plmm/trainer.h"
@@ -71,6 +72,7 @@ typedef enum job_state { JOB_NONE, JOB_WAITING, JOB_DONE, JOB_FAILED } job_state
 typedef struct client {
     uint32_t device, expert;
     uint32_t group; /* of the round that it was called to last */
+    plmm_link link; /* last one it verified */
     uint64_t id;    /* at the expert: device + 1 */
     plmm_sign_sk key;
     plmm_certificate certificate;
@@ -114,7 +116,6 @@ typedef struct group {
     uint64_t train_from_ms, collect_end_ms;
     uint64_t *survivors; /* [cohort] */
     uint32_t n_survivors;
-    plmm_roster_memo memo;
     plmm_round_record record;
     bool recorded;
 } group;
@@ -125,6 +126,9 @@ typedef struct expert {
     const char *name;
     plmm_sign_sk key, registrar_key;
     plmm_sign_pk key_public, registrar;
+    plmm_registrar *sealer; /* the registrar of this expert */
+    uint64_t *enrolled;     /* [devices] ids */
+    plmm_link link;         /* last opened link of its chain */
     plmm_policy policy;     /* of its devices */
     plmm_adapter *adapter;  /* that this round trains */
     plmm_adapter *next;     /* published in this round, NULL before */

@@ -66,7 +66,18 @@ static plmm_status add_input(fleet *f, group *g, const plmm_agg_action *a, plmm_
 typedef struct later {
     uint64_t seq; /* UINT64_MAX: none */
     bool unmask, finished;
+    bool seal; /* the answer is there */
+    plmm_registrar_answer answer;
 } later;
+
+/* The registrar answers at once, and what it wrote down is not lost: it never crashes here. */
+static plmm_status ask_seal(fleet *f, group *g, const plmm_agg_action *a, later *l, plmm_error *err)
+{
+    expert *e = &f->experts[g->expert];
+    plmm_enrolled enrolled = {e->enrolled, (uint32_t)f->data.n_devices};
+    l->seal = true;
+    return plmm_registrar_seal(e->sealer, a->bytes, a->len, &enrolled, &l->answer, err);
+}
 
 static plmm_status obey(fleet *f, group *g, const plmm_agg_action *a, later *l, plmm_error *err)
 {
@@ -78,6 +89,8 @@ static plmm_status obey(fleet *f, group *g, const plmm_agg_action *a, later *l, 
         return journal_add(&g->log, a->bytes, a->len, err);
     case PLMM_AGG_DO_ADD_INPUT:
         return add_input(f, g, a, err);
+    case PLMM_AGG_DO_SEAL:
+        return ask_seal(f, g, a, l, err);
     case PLMM_AGG_DO_UNMASK:
         l->unmask = true;
         return PLMM_OK;
@@ -100,6 +113,7 @@ static int phase_kind(plmm_agg_phase p)
     case PLMM_AGG_GATHER:
         return PLMM_PHASE_CHECKIN;
     case PLMM_AGG_ADVERTISE:
+    case PLMM_AGG_SEAL:
         return PLMM_PHASE_ADVERTISE;
     case PLMM_AGG_SHARE:
     case PLMM_AGG_CONFIRM:
@@ -187,12 +201,16 @@ static plmm_status crash(fleet *f, group *g, plmm_error *err)
     return fleet_post(f, EV_AGG_BACK, fleet_party(f, g), f->cfg->faults.restart_ms, 0, err);
 }
 
-static plmm_status follow(fleet *f, group *g, const later *l, plmm_agg_event *ev, bool *more,
+static plmm_status follow(fleet *f, group *g, later *l, plmm_agg_event *ev, bool *more,
                           plmm_error *err)
 {
     *more = true;
     if (l->seq != UINT64_MAX) {
         *ev = (plmm_agg_event){.type = PLMM_AGG_EV_PERSISTED, .seq = l->seq};
+    } else if (l->seal) {
+        *ev = (plmm_agg_event){
+            .type = PLMM_AGG_EV_SEALED, .bytes = l->answer.frame, .len = l->answer.frame_len};
+        l->seal = false;
     } else if (l->unmask) {
         uint64_t start = plmm_clock_us();
         *ev = (plmm_agg_event){.type = PLMM_AGG_EV_UNMASKED};
@@ -210,7 +228,7 @@ static plmm_status step(fleet *f, group *g, plmm_agg_event *ev, plmm_error *err)
 {
     plmm_agg_actions acts;
     ev->now_ms = f->queue.now_ms;
-    later l = {UINT64_MAX, false, false};
+    later l = {.seq = UINT64_MAX};
     for (bool more = true; more;) {
         plmm_error why;
         plmm_status rc = plmm_agg_round_step(g->m, ev, &acts, &why);
@@ -286,7 +304,7 @@ plmm_status agg_back(fleet *f, group *g, plmm_error *err)
     PLMM_TRY(plmm_agg_round_new(&g->m, &g->config, err));
     memset(g->sum, 0, plmm_round_sum_bytes(&g->config.params));
     plmm_agg_actions acts;
-    later none = {UINT64_MAX, false, false};
+    later none = {.seq = UINT64_MAX};
     for (size_t i = 0; i < g->log.n; i++) {
         PLMM_TRY(plmm_agg_round_replay(g->m, g->log.v[i].p, g->log.v[i].len, &acts, err));
         for (uint32_t k = 0; k < acts.n; k++) {

@@ -42,7 +42,7 @@ static plmm_status new_machine(fleet *f, client *c, plmm_error *err)
                                  .last_attempt = c->last_attempt,
                                  .resend_ms = f->cfg->secagg.resend_ms,
                                  .silence_ms = f->cfg->secagg.silence_ms,
-                                 .memo = &fleet_group_of(f, c)->memo};
+                                 .link = c->link};
     plmm_status rc = plmm_client_round_new(&c->m, &config, err);
     plmm_wipe(&config.key, sizeof config.key);
     return rc;
@@ -157,6 +157,7 @@ static plmm_status finish(fleet *f, client *c, const plmm_client_action *a, plmm
     if (a->type == PLMM_CLIENT_DO_ABORT && a->reason == PLMM_ABORT_DROPPED && c->entered) {
         fleet_group_of(f, c)->record.late++;
     }
+    c->link = a->link;
     if (a->round != 0) {
         c->last_round = a->round;
         c->last_attempt = a->attempt;

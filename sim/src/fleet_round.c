@@ -31,6 +31,8 @@ void expert_free(fleet *f, expert *e)
     bytes_free(&e->file);
     plmm_free(e->stored);
     plmm_free(e->groups);
+    plmm_free(e->enrolled);
+    plmm_registrar_free(e->sealer);
     for (size_t k = 0; k < SIM_KINDS; k++) {
         plmm_examples_free(&e->questions[k]);
     }
@@ -40,6 +42,21 @@ void expert_free(fleet *f, expert *e)
 }
 
 /* ---- the round's parameters ---- */
+
+/* Rate of the lottery: everyone, if a graph still protects a cohort when all of gamma of them are
+ * in it; else about as many as that holds for. */
+static uint32_t rate_of(const fleet *f, const plmm_round_params *p)
+{
+    uint32_t all = (uint32_t)f->data.n_devices / p->groups;
+    plmm_graph_degree d;
+    for (uint32_t e = all; e > p->cohort; e -= e / 16 + 1) {
+        plmm_graph_params g = plmm_round_graph(p, p->cohort, e);
+        if (plmm_graph_degree_solve(&d, &g, NULL) == PLMM_OK) {
+            return plmm_lottery_rate(all, e);
+        }
+    }
+    return plmm_lottery_rate(all, p->cohort);
+}
 
 static plmm_status fill_params(const fleet *f, const expert *e, uint32_t index,
                                plmm_round_params *p, plmm_error *err)
@@ -79,18 +96,19 @@ static plmm_status fill_params(const fleet *f, const expert *e, uint32_t index,
     }
     plmm_encoding enc = plmm_round_encoding(p);
     p->ring_bits = plmm_encoding_ring_bits(&enc);
+    p->rate = rate_of(f, p);
     return plmm_round_params_check(p, err);
 }
 
 /* Fewest devices for which a graph protects; with the configured number if there is one. */
-static uint32_t roster_min(const fleet *f, const plmm_round_params *p)
+static uint32_t roster_min(const fleet *f, const plmm_round_params *p, uint32_t eligible)
 {
     uint32_t least = f->cfg->secagg.roster_min;
     if (least == 0) {
         least = (uint32_t)ceil((1 - f->cfg->secagg.delta) * p->cohort);
     }
     least = least < p->n_min ? p->n_min : least;
-    plmm_graph_params g = plmm_round_graph(p, p->cohort);
+    plmm_graph_params g = plmm_round_graph(p, p->cohort, eligible);
     uint32_t n = plmm_graph_smallest(&g, least, p->cohort);
     return n == 0 ? p->cohort : n;
 }
@@ -128,19 +146,24 @@ static void begin_record(fleet *f, group *g)
     g->phase_since_ms = f->queue.now_ms;
 }
 
-/* Puts the devices that are ready into their groups; n[i] are in group i. */
-static void call_devices(fleet *f, expert *e, uint32_t *n)
+/* Calls the devices that are ready to the group that the registrar's link puts them in, if any:
+ * ready[i] of the eligible[i] of group i. */
+static void call_devices(fleet *f, expert *e, uint32_t *called, uint32_t *eligible)
 {
-    uint32_t groups = f->cfg->secagg.groups;
     for (uint32_t d = 0; d < f->data.n_devices; d++) {
         client *c = fleet_client(f, e->index, d);
         c->entered = false;
-        c->called = ready(f, e, d);
-        if (c->called) {
-            plmm_seed s;
-            fleet_seed(f, &s, "group", e->round, c->id);
-            c->group = s.b[0] % groups;
-            n[c->group]++;
+        c->called = false;
+        for (uint32_t i = 0; i < f->cfg->secagg.groups; i++) {
+            const plmm_round_params *p = &e->groups[i].config.params;
+            plmm_lottery l;
+            plmm_lottery_init(&l, &e->link, p->rate, p->group, p->groups);
+            if (plmm_lottery_has(&l, c->id)) {
+                c->called = ready(f, e, d);
+                c->group = i;
+                called[i] += c->called;
+                eligible[i]++;
+            }
         }
     }
 }
@@ -160,19 +183,22 @@ static plmm_status post_checkins(fleet *f, const group *g, plmm_error *err)
     return PLMM_OK;
 }
 
-static plmm_status begin_group(fleet *f, expert *e, group *g, uint32_t n, plmm_error *err)
+static plmm_status begin_group(fleet *f, expert *e, group *g, uint32_t n, uint32_t eligible,
+                               plmm_error *err)
 {
     const plmm_sim_config *c = f->cfg;
     plmm_agg_config *a = &g->config;
-    *a = (plmm_agg_config){.key = e->key,
+    plmm_round_params params = a->params;
+    *a = (plmm_agg_config){.params = params,
+                           .key = e->key,
                            .registrar = e->registrar,
+                           .link = e->link,
                            .checkins_max = n > c->secagg.cohort ? n : c->secagg.cohort,
                            .over_ppm = (uint32_t)(c->secagg.over * 1e6 + 0.5),
                            .gather_ms = c->secagg.gather_ms,
                            .phase_ms = c->secagg.phase_ms,
                            .train_ms = c->secagg.train_ms};
-    PLMM_TRY(fill_params(f, e, g->index, &a->params, err));
-    a->roster_min = roster_min(f, &a->params);
+    a->roster_min = roster_min(f, &a->params, eligible);
     f->told = f->told.round == 0 ? a->params : f->told;
     begin_record(f, g);
     g->running = n >= a->roster_min;
@@ -205,14 +231,17 @@ plmm_status round_begin(fleet *f, expert *e, plmm_error *err)
     }
     e->round++;
     forget_vectors(f, e);
-    uint32_t n[PLMM_SIM_GROUPS_MAX] = {0};
-    call_devices(f, e, n);
+    uint32_t called[PLMM_SIM_GROUPS_MAX] = {0}, eligible[PLMM_SIM_GROUPS_MAX] = {0};
+    plmm_link first;
+    plmm_registrar_link(e->sealer, &first, &e->link);
     e->settled = false;
     for (uint32_t i = 0; i < f->cfg->secagg.groups; i++) {
         e->groups[i].running = true; /* nothing is settled before all have begun */
+        PLMM_TRY(fill_params(f, e, i, &e->groups[i].config.params, err));
     }
+    call_devices(f, e, called, eligible);
     for (uint32_t i = 0; i < f->cfg->secagg.groups; i++) {
-        PLMM_TRY(begin_group(f, e, &e->groups[i], n[i], err));
+        PLMM_TRY(begin_group(f, e, &e->groups[i], called[i], eligible[i], err));
     }
     return round_settle(f, e, err);
 }

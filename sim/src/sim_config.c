@@ -256,7 +256,8 @@ static plmm_status check_secagg(const plmm_sim_config *c, plmm_error *err)
                            (uint32_t)lround(c->secagg.delta * 1e6),
                            c->secagg.sigma,
                            c->secagg.eta,
-                           c->secagg.trust == 0 ? PLMM_TRUST_CURIOUS : PLMM_TRUST_SEMI_MALICIOUS};
+                           c->secagg.trust == 0 ? PLMM_TRUST_CURIOUS : PLMM_TRUST_SEMI_MALICIOUS,
+                           0};
     plmm_graph_degree d;
     plmm_status rc = plmm_graph_degree_solve(&d, &g, err);
     return rc == PLMM_OK ? rc : plmm_fail_in(err, PLMM_ERR_CONFIG, "secagg");

@@ -41,7 +41,7 @@ static void tell(teller *t, const char *key, const char *help, const char *fmt, 
 
 static void tell_secagg(teller *t, const plmm_sim_config *c, const plmm_round_params *p)
 {
-    plmm_graph_params g = plmm_round_graph(p, p->cohort);
+    plmm_graph_params g = plmm_round_graph(p, p->cohort, p->cohort);
     plmm_graph_degree d = {0};
     plmm_status rc = plmm_graph_degree_solve(&d, &g, NULL);
     PLMM_ASSERT(rc == PLMM_OK); /* the configuration was checked */

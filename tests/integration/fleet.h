@@ -13,6 +13,7 @@
 #include "plmm/file.h"
 #include "plmm/join.h"
 #include "plmm/log.h"
+#include "plmm/registrar.h"
 #include "plmm/serve.h"
 #include "test.h"
 
@@ -71,12 +72,29 @@ static inline void fleet_keys(uint8_t who, plmm_sign_pk *pk, plmm_sign_sk *sk)
 }
 enum { FLEET_AGGREGATOR = 200, FLEET_REGISTRAR = 201 };
 
+/* The registrar, whose chain is of the test, too. */
+static inline plmm_registrar *fleet_registrar(void)
+{
+    plmm_sign_pk pk;
+    plmm_sign_sk sk;
+    plmm_registrar *r = NULL;
+    plmm_registrar_config c = {.expert = FLEET_EXPERT, .chain = {{3}}, .chain_length = 64};
+    fleet_keys(FLEET_REGISTRAR, &pk, &c.key);
+    fleet_keys(FLEET_AGGREGATOR, &c.aggregator, &sk);
+    CHECK(plmm_registrar_new(&r, &c, NULL) == PLMM_OK, "registrar");
+    return r;
+}
+
 static inline plmm_anchor fleet_anchor(void)
 {
     plmm_anchor a = {.expert = FLEET_EXPERT};
     plmm_sign_sk sk;
     fleet_keys(FLEET_AGGREGATOR, &a.aggregator, &sk);
     fleet_keys(FLEET_REGISTRAR, &a.registrar, &sk);
+    plmm_registrar *r = fleet_registrar();
+    plmm_link last;
+    plmm_registrar_link(r, &a.link, &last);
+    plmm_registrar_free(r);
     return a;
 }
 
@@ -247,6 +265,36 @@ static inline plmm_status fleet_read(void *ctx, const plmm_manifest *m, uint32_t
     return inside ? PLMM_OK : plmm_fail(err, PLMM_ERR_RANGE, "beyond the end");
 }
 
+/* Seals what it is asked; its last record is a file. */
+static inline plmm_status fleet_seal(void *ctx, const uint8_t *request, size_t request_len,
+                                     uint8_t frame[PLMM_FRAME_SMALL], size_t *len, plmm_error *err)
+{
+    static plmm_registrar_answer a;
+    uint64_t ids[FLEET_DEVICES];
+    uint8_t *last = NULL;
+    size_t last_len = 0;
+    const char *path = fleet_path(ctx, "seal");
+    plmm_registrar *r = fleet_registrar();
+    plmm_status rc = PLMM_OK;
+    for (uint32_t i = 0; i < FLEET_DEVICES; i++) {
+        ids[i] = i + 1;
+    }
+    plmm_enrolled all = {ids, FLEET_DEVICES};
+    if (plmm_path_exists(path)) {
+        rc = plmm_file_read(path, 1024, &last, &last_len, err);
+        rc = rc == PLMM_OK ? plmm_registrar_restore(r, last, last_len, err) : rc;
+    }
+    rc = rc == PLMM_OK ? plmm_registrar_seal(r, request, request_len, &all, &a, err) : rc;
+    if (rc == PLMM_OK && a.record_len > 0) {
+        rc = plmm_file_write(path, a.record, a.record_len, PLMM_MODE_PUBLIC, err);
+    }
+    memcpy(frame, a.frame, a.frame_len);
+    *len = a.frame_len;
+    plmm_free(last);
+    plmm_registrar_free(r);
+    return rc;
+}
+
 static inline plmm_agg_config fleet_round(uint32_t step_ms)
 {
     plmm_sign_pk pk;
@@ -290,7 +338,7 @@ static inline int fleet_serve(char *dir, uint32_t port, uint32_t rounds, uint32_
     plmm_serve_config c = {
         .url = url,
         .round = fleet_round(step_ms),
-        .hooks = {dir, fleet_prepare, fleet_on_sum, fleet_find, fleet_read},
+        .hooks = {dir, fleet_prepare, fleet_on_sum, fleet_find, fleet_read, fleet_seal},
         .rounds = rounds,
         .failures = 20,
         .slots = 64,

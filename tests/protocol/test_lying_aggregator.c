@@ -13,6 +13,7 @@ typedef struct row {
     uint32_t type; /* of the message that is changed */
     lie_fn lie;
     plmm_abort reason; /* of device 0 */
+    plmm_refusal refusal;
     const char *says;
 } row;
 
@@ -42,7 +43,7 @@ PARAM_LIE(low_n_min, p->n_min = 3)
 PARAM_LIE(low_gamma, p->gamma_ppm = 50000)
 PARAM_LIE(low_sigma, p->sigma = 20)
 PARAM_LIE(curious, p->trust = PLMM_TRUST_CURIOUS)
-PARAM_LIE(other_stream, p->stream = 2)
+PARAM_LIE(other_stream, p->stream = 9)
 PARAM_LIE(wrap, p->ring_bits -= 1)
 PARAM_LIE(heavy, p->weight_max = 1 << 20; p->quant_bits = 2; p->ring_bits = 32)
 PARAM_LIE(loose_clip, p->clip = 1e6)
@@ -60,100 +61,135 @@ static void invite_tail(fleet *f, forgery *g, uint32_t to)
     g->f.bulk_len = FORGE_BULK;
 }
 
-/* ---- ROSTER ---- */
+/* ---- ROSTER: ids | k entries | proof. What needs the registrar's signature is signed with its
+ * key: the check must not lean on the one before it. ---- */
 
-static uint8_t *entry(forgery *g, uint32_t i)
+static plmm_roster_head head_of(const forgery *g)
 {
-    return g->bulk + (size_t)i * PLMM_ROSTER_ENTRY;
-}
-
-static void head_set(forgery *g, uint32_t n, uint32_t k, uint32_t t)
-{
-    plmm_roster_head h;
+    plmm_roster_head h = {0};
     CHECK(plmm_roster_head_decode(&h, &g->f, NULL) == PLMM_OK, "head");
-    h = (plmm_roster_head){n, k == 0 ? h.k : k, t == 0 ? h.t : t};
-    g->f.body_len = plmm_roster_head_encode(g->f.body, &h);
+    return h;
 }
 
-static void degree_set(fleet *f, forgery *g, uint32_t n)
+static void head_set(forgery *g, const plmm_roster_head *h)
 {
-    plmm_graph_params p = plmm_round_graph(plmm_agg_round_params(f->agg), n);
-    plmm_graph_degree d = {0};
-    CHECK(plmm_graph_degree_solve(&d, &p, NULL) == PLMM_OK, "degree");
-    head_set(g, n, d.k, d.t);
-    g->f.bulk_len = n * PLMM_ROSTER_ENTRY;
+    g->f.body_len = plmm_roster_head_encode(g->f.body, h);
+}
+
+static uint8_t *entry(forgery *g, uint32_t slot)
+{
+    return g->bulk + (size_t)head_of(g).seal.n * 8 + (size_t)slot * PLMM_ROSTER_ENTRY;
+}
+
+/* The head changed, and sealed by whom `key` is. */
+static void reseal(forgery *g, plmm_roster_head *h, const plmm_sign_sk *key)
+{
+    plmm_round_seal_sign(&h->seal, "medicine", key);
+    head_set(g, h);
+}
+
+static void seal_forged(fleet *f, forgery *g, uint32_t to)
+{
+    (void)to;
+    plmm_roster_head h = head_of(g);
+    reseal(g, &h, &f->agg_sk);
+}
+
+static void seal_flipped(fleet *f, forgery *g, uint32_t to)
+{
+    (void)f;
+    (void)to;
+    plmm_roster_head h = head_of(g);
+    h.seal.root.b[0] ^= 1;
+    head_set(g, &h);
+}
+
+/* A true seal, of the attempt before: for other parameters. */
+static void seal_of_before(fleet *f, forgery *g, uint32_t to)
+{
+    (void)to;
+    plmm_roster_head h = head_of(g);
+    plmm_round_params p = *plmm_agg_round_params(f->agg);
+    p.beacon.b[0] ^= 1;
+    plmm_round_params_hash(&h.seal.params, &p);
+    reseal(g, &h, &f->registrar_sk);
+}
+
+static void seal_of_group(fleet *f, forgery *g, uint32_t to)
+{
+    (void)to;
+    plmm_roster_head h = head_of(g);
+    h.seal.group = 1;
+    reseal(g, &h, &f->registrar_sk);
+}
+
+static void other_ids(fleet *f, forgery *g, uint32_t to)
+{
+    (void)f;
+    (void)to;
+    g->bulk[(N - 1) * 8] ^= 1;
+}
+
+static void link_made_up(fleet *f, forgery *g, uint32_t to)
+{
+    (void)to;
+    plmm_roster_head h = head_of(g);
+    h.seal.link.value.b[9] ^= 1;
+    reseal(g, &h, &f->registrar_sk);
+}
+
+static void link_known(fleet *f, forgery *g, uint32_t to)
+{
+    (void)to;
+    plmm_roster_head h = head_of(g);
+    h.seal.link = f->anchor.link;
+    reseal(g, &h, &f->registrar_sk);
+}
+
+static void link_far(fleet *f, forgery *g, uint32_t to)
+{
+    (void)to;
+    plmm_roster_head h = head_of(g);
+    h.seal.link.index = UINT64_MAX;
+    reseal(g, &h, &f->registrar_sk);
+}
+
+/* The ids as they now are, sealed. */
+static void reseal_ids(fleet *f, forgery *g)
+{
+    plmm_roster_head h = head_of(g);
+    plmm_hash_bytes(&h.seal.ids, "ids.v1..", g->bulk, (size_t)N * 8);
+    reseal(g, &h, &f->registrar_sk);
 }
 
 static void without_me(fleet *f, forgery *g, uint32_t to)
 {
-    memmove(entry(g, to), entry(g, to + 1), (size_t)(N - 1 - to) * PLMM_ROSTER_ENTRY);
-    degree_set(f, g, N - 1);
+    plmm_store_le64(g->bulk + (size_t)to * 8, 1); /* device 0 has the smallest id */
+    reseal_ids(f, g);
 }
 
-static void other_key_for_me(fleet *f, forgery *g, uint32_t to)
+static void unsorted(fleet *f, forgery *g, uint32_t to)
 {
-    (void)f;
-    entry(g, to)[8 + 32 + 64] ^= 1; /* the mask key */
+    (void)to;
+    uint8_t id[8];
+    memcpy(id, g->bulk + 80, 8);
+    memcpy(g->bulk + 80, g->bulk + 88, 8);
+    memcpy(g->bulk + 88, id, 8);
+    reseal_ids(f, g);
 }
 
 static void me_twice(fleet *f, forgery *g, uint32_t to)
 {
+    (void)to;
+    memcpy(g->bulk + 8, g->bulk, 8);
+    reseal_ids(f, g);
+}
+
+static void entry_of_another(fleet *f, forgery *g, uint32_t to)
+{
     (void)f;
-    memcpy(entry(g, to + 1), entry(g, to), PLMM_ROSTER_ENTRY);
-}
-
-/* A colluding device signs whatever is wanted. */
-static void resign(fleet *f, forgery *g, uint32_t i)
-{
-    plmm_hash h;
-    plmm_transcript t;
-    uint8_t *e = entry(g, i);
-    plmm_signature sig;
-    plmm_round_params_hash(&h, plmm_agg_round_params(f->agg));
-    plmm_transcript_init(&t, "advert.1");
-    plmm_transcript_bytes(&t, h.b, 32);
-    plmm_transcript_u64(&t, plmm_load_le64(e));
-    plmm_transcript_bytes(&t, e + 8, 32);
-    plmm_transcript_bytes(&t, e + 104, 32);
-    plmm_transcript_bytes(&t, e + 136, 32);
-    plmm_transcript_bytes(&t, e + 168, 32);
-    plmm_transcript_bytes(&t, e + 200, 16);
-    plmm_transcript_final(&t, &h);
-    plmm_sign(&sig, &f->d[i].cfg.key, "advert.1", h.b, sizeof h.b);
-    memcpy(e + 216, sig.b, sizeof sig.b);
-}
-
-static void foreign_key_twice(fleet *f, forgery *g, uint32_t to)
-{
     (void)to;
-    memcpy(entry(g, 5) + 104, entry(g, 9) + 104, 32);
-    resign(f, g, 5);
-}
-
-static void low_order(fleet *f, forgery *g, uint32_t to)
-{
-    (void)to;
-    for (uint32_t i = 1; i < N; i++) { /* whoever is a neighbour; not all the same key */
-        memset(entry(g, i) + 104, 0, 32);
-        entry(g, i)[104] = (uint8_t)(i == 3);
-    }
-    for (uint32_t i = 1; i < N; i++) {
-        if (i > 2) {
-            entry(g, i)[104 + 31] = 0;
-            fleet_random(f, entry(g, i) + 104, 32);
-        }
-        resign(f, g, i);
-    }
-}
-
-static void made_up_devices(fleet *f, forgery *g, uint32_t to)
-{
-    (void)to;
-    plmm_certificate c;
-    CHECK(plmm_certificate_issue(&c, &f->agg_sk, "medicine", f->d[4].cfg.certificate.device,
-                                 &f->d[4].cfg.certificate.key, NULL) == PLMM_OK,
-          "issue");
-    memcpy(entry(g, 4) + 40, c.signature.b, 64); /* by the aggregator, not the registrar */
+    memcpy(entry(g, 3), entry(g, 4), PLMM_ROSTER_ENTRY);
 }
 
 static void swapped_key(fleet *f, forgery *g, uint32_t to)
@@ -163,14 +199,34 @@ static void swapped_key(fleet *f, forgery *g, uint32_t to)
     entry(g, 7)[136] ^= 1; /* a channel key that its owner did not sign */
 }
 
-static void unsorted(fleet *f, forgery *g, uint32_t to)
+static void proof_flipped(fleet *f, forgery *g, uint32_t to)
 {
     (void)f;
     (void)to;
-    uint8_t e[PLMM_ROSTER_ENTRY];
-    memcpy(e, entry(g, 10), sizeof e);
-    memcpy(entry(g, 10), entry(g, 11), sizeof e);
-    memcpy(entry(g, 11), e, sizeof e);
+    g->bulk[g->f.bulk_len - 1] ^= 1;
+}
+
+static void proof_longer(fleet *f, forgery *g, uint32_t to)
+{
+    (void)f;
+    (void)to;
+    g->f.bulk_len += 32;
+}
+
+static void proof_shorter(fleet *f, forgery *g, uint32_t to)
+{
+    (void)f;
+    (void)to;
+    g->f.bulk_len -= 32;
+}
+
+/* A roster, sealed, in which this device has other keys than it advertised. */
+static void other_root(fleet *f, forgery *g, uint32_t to)
+{
+    (void)to;
+    plmm_roster_head h = head_of(g);
+    h.seal.root.b[5] ^= 1;
+    reseal(g, &h, &f->registrar_sk);
 }
 
 static void truncated(fleet *f, forgery *g, uint32_t to)
@@ -180,34 +236,65 @@ static void truncated(fleet *f, forgery *g, uint32_t to)
     g->f.bulk_len -= 1;
 }
 
+static void sized(fleet *f, forgery *g, uint32_t n, uint32_t eligible)
+{
+    plmm_roster_head h = head_of(g);
+    h.seal.n = n;
+    h.seal.eligible = eligible;
+    reseal(g, &h, &f->registrar_sk);
+}
+
 static void oversize(fleet *f, forgery *g, uint32_t to)
 {
-    (void)f;
     (void)to;
-    head_set(g, N + 1, 0, 0);
-    g->f.bulk_len = (N + 1) * PLMM_ROSTER_ENTRY;
+    sized(f, g, N + 1, N + 1);
+}
+
+static void huge(fleet *f, forgery *g, uint32_t to)
+{
+    (void)to;
+    sized(f, g, UINT32_MAX, UINT32_MAX);
 }
 
 static void one_device(fleet *f, forgery *g, uint32_t to)
 {
-    (void)f;
-    memmove(entry(g, 0), entry(g, to), PLMM_ROSTER_ENTRY);
-    head_set(g, 1, 0, 0);
-    g->f.bulk_len = PLMM_ROSTER_ENTRY;
+    (void)to;
+    sized(f, g, 1, N);
+}
+
+static void more_than_eligible(fleet *f, forgery *g, uint32_t to)
+{
+    (void)to;
+    sized(f, g, N, N - 1);
+}
+
+/* All of gamma of 60 eligible devices may be on the roster: 6 of 20 and not 2. */
+static void many_eligible(fleet *f, forgery *g, uint32_t to)
+{
+    (void)to;
+    sized(f, g, N, 60);
+}
+
+static void degree(forgery *g, uint32_t k, uint32_t t)
+{
+    plmm_roster_head h = head_of(g);
+    h.k = k != 0 ? k : h.k;
+    h.t = t != 0 ? t : h.t;
+    head_set(g, &h);
 }
 
 static void fewer_neighbours(fleet *f, forgery *g, uint32_t to)
 {
     (void)f;
     (void)to;
-    head_set(g, N, 4, 0);
+    degree(g, 4, 0);
 }
 
 static void lower_threshold(fleet *f, forgery *g, uint32_t to)
 {
     (void)f;
     (void)to;
-    head_set(g, N, 0, 2);
+    degree(g, 0, 2);
 }
 
 /* ---- INBOX, GO ---- */
@@ -343,63 +430,129 @@ static void agreed_reflected(fleet *f, forgery *g, uint32_t to)
 }
 
 static const row rows[] = {
-    {"parameters: n_min", PLMM_MSG_INVITE, low_n_min, PLMM_ABORT_POLICY, "may sum only 3 devices"},
-    {"parameters: gamma", PLMM_MSG_INVITE, low_gamma, PLMM_ABORT_POLICY, "to be corrupt"},
-    {"parameters: sigma", PLMM_MSG_INVITE, low_sigma, PLMM_ABORT_POLICY, "sigma 20"},
-    {"parameters: trust", PLMM_MSG_INVITE, curious, PLMM_ABORT_POLICY, "semi-malicious"},
-    {"parameters: stream", PLMM_MSG_INVITE, other_stream, PLMM_ABORT_POLICY, "stream 2"},
-    {"parameters: the sum wraps", PLMM_MSG_INVITE, wrap, PLMM_ABORT_POLICY, ""},
-    {"parameters: weight", PLMM_MSG_INVITE, heavy, PLMM_ABORT_POLICY, "weigh"},
-    {"parameters: clip", PLMM_MSG_INVITE, loose_clip, PLMM_ABORT_POLICY, "clips"},
-    {"parameters: steps", PLMM_MSG_INVITE, long_training, PLMM_ABORT_POLICY, "steps"},
-    {"parameters: length", PLMM_MSG_INVITE, other_length, PLMM_ABORT_POLICY, "coordinates"},
-    {"parameters: names", PLMM_MSG_INVITE, other_names, PLMM_ABORT_POLICY, "names or shapes"},
-    {"parameters: method", PLMM_MSG_INVITE, other_method, PLMM_ABORT_POLICY, "method 77"},
-    {"a private model", PLMM_MSG_INVITE, other_model, PLMM_ABORT_MODEL, "another version"},
-    {"an invitation with a tail", PLMM_MSG_INVITE, invite_tail, PLMM_ABORT_NOT_SELECTED, ""},
+    {"parameters: n_min", PLMM_MSG_INVITE, low_n_min, PLMM_ABORT_POLICY, PLMM_REFUSAL_WEAK,
+     "may sum only 3 devices"},
+    {"parameters: gamma", PLMM_MSG_INVITE, low_gamma, PLMM_ABORT_POLICY, PLMM_REFUSAL_WEAK,
+     "to be corrupt"},
+    {"parameters: sigma", PLMM_MSG_INVITE, low_sigma, PLMM_ABORT_POLICY, PLMM_REFUSAL_WEAK,
+     "sigma 20"},
+    {"parameters: trust", PLMM_MSG_INVITE, curious, PLMM_ABORT_POLICY, PLMM_REFUSAL_WEAK,
+     "semi-malicious"},
+    {"parameters: stream", PLMM_MSG_INVITE, other_stream, PLMM_ABORT_POLICY, PLMM_REFUSAL_WEAK,
+     "stream 9"},
+    {"parameters: the sum wraps", PLMM_MSG_INVITE, wrap, PLMM_ABORT_POLICY, PLMM_REFUSAL_WEAK, ""},
+    {"parameters: weight", PLMM_MSG_INVITE, heavy, PLMM_ABORT_POLICY, PLMM_REFUSAL_WEAK, "weigh"},
+    {"parameters: clip", PLMM_MSG_INVITE, loose_clip, PLMM_ABORT_POLICY, PLMM_REFUSAL_WEAK,
+     "clips"},
+    {"parameters: steps", PLMM_MSG_INVITE, long_training, PLMM_ABORT_POLICY, PLMM_REFUSAL_WEAK,
+     "steps"},
+    {"parameters: length", PLMM_MSG_INVITE, other_length, PLMM_ABORT_POLICY, PLMM_REFUSAL_WEAK,
+     "coordinates"},
+    {"parameters: names", PLMM_MSG_INVITE, other_names, PLMM_ABORT_POLICY, PLMM_REFUSAL_WEAK,
+     "names or shapes"},
+    {"parameters: method", PLMM_MSG_INVITE, other_method, PLMM_ABORT_POLICY, PLMM_REFUSAL_WEAK,
+     "method 77"},
+    {"a private model", PLMM_MSG_INVITE, other_model, PLMM_ABORT_MODEL, PLMM_REFUSAL_MODEL,
+     "another version"},
+    {"an invitation with a tail", PLMM_MSG_INVITE, invite_tail, PLMM_ABORT_NOT_SELECTED,
+     PLMM_REFUSAL_NONE, ""},
 
-    {"roster without me", PLMM_MSG_ROSTER, without_me, PLMM_ABORT_LIE, "does not have this device"},
-    {"my key changed", PLMM_MSG_ROSTER, other_key_for_me, PLMM_ABORT_LIE, "other keys for this"},
-    {"me twice", PLMM_MSG_ROSTER, me_twice, PLMM_ABORT_LIE, "or twice"},
-    {"a foreign key twice", PLMM_MSG_ROSTER, foreign_key_twice, PLMM_ABORT_LIE, "key is on the ro"},
-    {"keys of low order", PLMM_MSG_ROSTER, low_order, PLMM_ABORT_LIE, "lied"},
-    {"devices of its own making", PLMM_MSG_ROSTER, made_up_devices, PLMM_ABORT_LIE, "not enrolled"},
-    {"a key in the middle", PLMM_MSG_ROSTER, swapped_key, PLMM_ABORT_LIE, "not signed by it"},
-    {"roster out of order", PLMM_MSG_ROSTER, unsorted, PLMM_ABORT_LIE,
-     "stands on the roster after"},
-    {"roster cut", PLMM_MSG_ROSTER, truncated, PLMM_ABORT_LIE, "has 5599 octets"},
-    {"roster too large", PLMM_MSG_ROSTER, oversize, PLMM_ABORT_POLICY, "the roster has 21 devices"},
-    {"a cohort of one", PLMM_MSG_ROSTER, one_device, PLMM_ABORT_POLICY, "the roster has 1 devices"},
-    {"fewer neighbours", PLMM_MSG_ROSTER, fewer_neighbours, PLMM_ABORT_POLICY, "announced 4"},
-    {"a lower threshold", PLMM_MSG_ROSTER, lower_threshold, PLMM_ABORT_POLICY, "threshold 2"},
+    {"a seal of its own", PLMM_MSG_ROSTER, seal_forged, PLMM_ABORT_LIE, PLMM_REFUSAL_SEAL,
+     "not by the registrar"},
+    {"a seal changed", PLMM_MSG_ROSTER, seal_flipped, PLMM_ABORT_LIE, PLMM_REFUSAL_SEAL,
+     "not by the registrar"},
+    {"a seal of before", PLMM_MSG_ROSTER, seal_of_before, PLMM_ABORT_LIE, PLMM_REFUSAL_ROSTER,
+     "other parameters"},
+    {"a seal of a group", PLMM_MSG_ROSTER, seal_of_group, PLMM_ABORT_LIE, PLMM_REFUSAL_ROSTER,
+     "other parameters"},
+    {"other devices", PLMM_MSG_ROSTER, other_ids, PLMM_ABORT_LIE, PLMM_REFUSAL_ROSTER,
+     "for other devices"},
+    {"a link made up", PLMM_MSG_ROSTER, link_made_up, PLMM_ABORT_LIE, PLMM_REFUSAL_LINK,
+     "not of the registrar's chain"},
+    {"a link known before", PLMM_MSG_ROSTER, link_known, PLMM_ABORT_LIE, PLMM_REFUSAL_LINK,
+     "does not come after"},
+    {"a link beyond the chain", PLMM_MSG_ROSTER, link_far, PLMM_ABORT_LIE, PLMM_REFUSAL_LINK,
+     "does not come after"},
+    {"roster without me", PLMM_MSG_ROSTER, without_me, PLMM_ABORT_LIE, PLMM_REFUSAL_NOT_LISTED,
+     "not have this device"},
+    {"me twice", PLMM_MSG_ROSTER, me_twice, PLMM_ABORT_LIE, PLMM_REFUSAL_FORM, "do not increase"},
+    {"roster out of order", PLMM_MSG_ROSTER, unsorted, PLMM_ABORT_LIE, PLMM_REFUSAL_FORM,
+     "do not increase"},
+    {"an entry of another", PLMM_MSG_ROSTER, entry_of_another, PLMM_ABORT_LIE, PLMM_REFUSAL_ENTRY,
+     "another device's"},
+    {"a key in the middle", PLMM_MSG_ROSTER, swapped_key, PLMM_ABORT_LIE, PLMM_REFUSAL_ENTRY,
+     "not of the roster that was"},
+    {"a proof changed", PLMM_MSG_ROSTER, proof_flipped, PLMM_ABORT_LIE, PLMM_REFUSAL_ENTRY,
+     "not of the roster that was"},
+    {"a proof with a tail", PLMM_MSG_ROSTER, proof_longer, PLMM_ABORT_LIE, PLMM_REFUSAL_ENTRY,
+     "not of the roster that w"},
+    {"a proof cut", PLMM_MSG_ROSTER, proof_shorter, PLMM_ABORT_LIE, PLMM_REFUSAL_ENTRY,
+     "not of the roster that was"},
+    {"my key changed", PLMM_MSG_ROSTER, other_root, PLMM_ABORT_LIE, PLMM_REFUSAL_ENTRY, ""},
+    {"roster cut", PLMM_MSG_ROSTER, truncated, PLMM_ABORT_LIE, PLMM_REFUSAL_FORM,
+     "roster of 20 devices has"},
+    {"roster too large", PLMM_MSG_ROSTER, oversize, PLMM_ABORT_POLICY, PLMM_REFUSAL_COHORT,
+     "the roster has 21 devices"},
+    {"roster of 2^32 - 1", PLMM_MSG_ROSTER, huge, PLMM_ABORT_POLICY, PLMM_REFUSAL_COHORT,
+     "the roster has 4294967295"},
+    {"a cohort of one", PLMM_MSG_ROSTER, one_device, PLMM_ABORT_POLICY, PLMM_REFUSAL_COHORT,
+     "the roster has 1 devices"},
+    {"more than may", PLMM_MSG_ROSTER, more_than_eligible, PLMM_ABORT_POLICY, PLMM_REFUSAL_COHORT,
+     "of 19 that may take"},
+    {"honest ones left out", PLMM_MSG_ROSTER, many_eligible, PLMM_ABORT_POLICY, PLMM_REFUSAL_DEGREE,
+     "computes 16"},
+    {"fewer neighbours", PLMM_MSG_ROSTER, fewer_neighbours, PLMM_ABORT_POLICY, PLMM_REFUSAL_DEGREE,
+     "announced 4"},
+    {"a lower threshold", PLMM_MSG_ROSTER, lower_threshold, PLMM_ABORT_POLICY, PLMM_REFUSAL_DEGREE,
+     "threshold 2"},
 
-    {"inbox: I did not share", PLMM_MSG_INBOX, inbox_without_me, PLMM_ABORT_LIE, "not have this"},
-    {"inbox hides a box", PLMM_MSG_INBOX, inbox_hides_a_box, PLMM_ABORT_LIE, "exactly the boxes"},
-    {"inbox cut", PLMM_MSG_INBOX, inbox_short, PLMM_ABORT_LIE, "boxes it announces"},
-    {"inbox: hardly anybody", PLMM_MSG_INBOX, inbox_few, PLMM_ABORT_LIE, "only 1 of 20"},
-    {"inbox of another session", PLMM_MSG_INBOX, other_session, PLMM_ABORT_LIE, "another session"},
-    {"go without me", PLMM_MSG_GO, set_without_me, PLMM_ABORT_LIE, "does not have this device"},
-    {"go with an unknown", PLMM_MSG_GO, set_with_unknown, PLMM_ABORT_LIE, "beyond the roster"},
-    {"go with the dead", PLMM_MSG_GO, set_with_dead, PLMM_ABORT_LIE, "was out of the round"},
-    {"go: too few", PLMM_MSG_GO, set_tiny, PLMM_ABORT_LIE, "only 5 of 20"},
-    {"go: a wrong length", PLMM_MSG_GO, set_wrong_length, PLMM_ABORT_LIE, "wrong length"},
-    {"go: my neighbours are gone", PLMM_MSG_GO, set_starves_me, PLMM_ABORT_LIE, "neighbours are"},
+    {"inbox: I did not share", PLMM_MSG_INBOX, inbox_without_me, PLMM_ABORT_LIE,
+     PLMM_REFUSAL_NOT_IN_SET, "not have this"},
+    {"inbox hides a box", PLMM_MSG_INBOX, inbox_hides_a_box, PLMM_ABORT_LIE, PLMM_REFUSAL_FORM,
+     "exactly the boxes"},
+    {"inbox cut", PLMM_MSG_INBOX, inbox_short, PLMM_ABORT_LIE, PLMM_REFUSAL_FORM,
+     "boxes it announces"},
+    {"inbox: hardly anybody", PLMM_MSG_INBOX, inbox_few, PLMM_ABORT_LIE, PLMM_REFUSAL_TOO_FEW,
+     "only 1 of 20"},
+    {"inbox of another session", PLMM_MSG_INBOX, other_session, PLMM_ABORT_LIE,
+     PLMM_REFUSAL_SESSION, "another session"},
+    {"go without me", PLMM_MSG_GO, set_without_me, PLMM_ABORT_LIE, PLMM_REFUSAL_NOT_IN_SET,
+     "does not have this device"},
+    {"go with an unknown", PLMM_MSG_GO, set_with_unknown, PLMM_ABORT_LIE, PLMM_REFUSAL_FORM,
+     "beyond the roster"},
+    {"go with the dead", PLMM_MSG_GO, set_with_dead, PLMM_ABORT_LIE, PLMM_REFUSAL_ALIVE_AND_DEAD,
+     "was out of the round"},
+    {"go: too few", PLMM_MSG_GO, set_tiny, PLMM_ABORT_LIE, PLMM_REFUSAL_TOO_FEW, "only 5 of 20"},
+    {"go: a wrong length", PLMM_MSG_GO, set_wrong_length, PLMM_ABORT_LIE, PLMM_REFUSAL_FORM,
+     "wrong length"},
+    {"go: my neighbours are gone", PLMM_MSG_GO, set_starves_me, PLMM_ABORT_LIE,
+     PLMM_REFUSAL_TOO_FEW, "neighbours are"},
 
-    {"I am dead", PLMM_MSG_SURVIVORS, set_without_me, PLMM_ABORT_LIE, "does not have this device"},
-    {"an unknown id", PLMM_MSG_SURVIVORS, set_with_unknown, PLMM_ABORT_LIE, "beyond the roster"},
-    {"the dead live", PLMM_MSG_SURVIVORS, set_with_dead, PLMM_ABORT_LIE, "was out of the round"},
-    {"the dead live again", PLMM_MSG_SURVIVORS, set_with_late_dead, PLMM_ABORT_LIE, "out of the r"},
-    {"fewer than n_min", PLMM_MSG_SURVIVORS, set_tiny, PLMM_ABORT_LIE, "only 5 of 20"},
-    {"survivors: length", PLMM_MSG_SURVIVORS, set_wrong_length, PLMM_ABORT_LIE, "wrong length"},
-    {"too few neighbours", PLMM_MSG_SURVIVORS, set_starves_me, PLMM_ABORT_LIE, "neighbours are"},
-    {"survivors of a session", PLMM_MSG_SURVIVORS, other_session, PLMM_ABORT_LIE, "another sess"},
+    {"I am dead", PLMM_MSG_SURVIVORS, set_without_me, PLMM_ABORT_LIE, PLMM_REFUSAL_NOT_IN_SET,
+     "does not have this device"},
+    {"an unknown id", PLMM_MSG_SURVIVORS, set_with_unknown, PLMM_ABORT_LIE, PLMM_REFUSAL_FORM,
+     "beyond the roster"},
+    {"the dead live", PLMM_MSG_SURVIVORS, set_with_dead, PLMM_ABORT_LIE,
+     PLMM_REFUSAL_ALIVE_AND_DEAD, "was out of the round"},
+    {"the dead live again", PLMM_MSG_SURVIVORS, set_with_late_dead, PLMM_ABORT_LIE,
+     PLMM_REFUSAL_ALIVE_AND_DEAD, "out of the r"},
+    {"fewer than n_min", PLMM_MSG_SURVIVORS, set_tiny, PLMM_ABORT_LIE, PLMM_REFUSAL_TOO_FEW,
+     "only 5 of 20"},
+    {"survivors: length", PLMM_MSG_SURVIVORS, set_wrong_length, PLMM_ABORT_LIE, PLMM_REFUSAL_FORM,
+     "wrong length"},
+    {"too few neighbours", PLMM_MSG_SURVIVORS, set_starves_me, PLMM_ABORT_LIE, PLMM_REFUSAL_TOO_FEW,
+     "neighbours are"},
+    {"survivors of a session", PLMM_MSG_SURVIVORS, other_session, PLMM_ABORT_LIE,
+     PLMM_REFUSAL_SESSION, "another sess"},
 
-    {"too few agree", PLMM_MSG_AGREED, agreed_few, PLMM_ABORT_TOO_FEW_AGREE, "only 7 neighbours"},
+    {"too few agree", PLMM_MSG_AGREED, agreed_few, PLMM_ABORT_TOO_FEW_AGREE, PLMM_REFUSAL_DISAGREE,
+     "only 7 neighbours"},
     {"forged agreement", PLMM_MSG_AGREED, agreed_forged, PLMM_ABORT_TOO_FEW_AGREE,
-     "only 0 neighbours"},
-    {"agreement cut", PLMM_MSG_AGREED, agreed_short, PLMM_ABORT_LIE, "MACs it announces"},
+     PLMM_REFUSAL_DISAGREE, "only 0 neighbours"},
+    {"agreement cut", PLMM_MSG_AGREED, agreed_short, PLMM_ABORT_LIE, PLMM_REFUSAL_FORM,
+     "MACs it announces"},
     {"my own MACs", PLMM_MSG_AGREED, agreed_reflected, PLMM_ABORT_TOO_FEW_AGREE,
-     "only 0 neighbours"},
+     PLMM_REFUSAL_DISAGREE, "only 0 neighbours"},
 };
 
 typedef struct lie_ctx {
@@ -459,6 +612,8 @@ static void test_row(const row *r)
     const fleet_device *d = &f->d[0];
     CHECK(c.told > 0, "%s: the lie was told", r->name);
     CHECK(d->aborted == r->reason, "%s: %s: %s", r->name, plmm_abort_str(d->aborted), d->text);
+    CHECK(d->refusal == r->refusal, "%s: %s, expected %s: %s", r->name,
+          plmm_refusal_str(d->refusal), plmm_refusal_str(r->refusal), d->text);
     CHECK(strstr(d->text, r->says) != NULL, "%s: %s", r->name, d->text);
     CHECK(d->reveal.p == NULL && !d->finished, "%s: no share left the device", r->name);
     fleet_check_sum(f); /* the others go on without it */
@@ -584,7 +739,7 @@ static fleet_bytes first_of[PLMM_MSG_COUNT];
 static void second_change(forgery *g)
 {
     if (g->f.type == PLMM_MSG_ROSTER) {
-        head_set(g, N, 14, 9);
+        degree(g, 14, 9);
     } else {
         forge_clear(g->bulk, 6);
     }

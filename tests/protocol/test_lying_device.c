@@ -43,6 +43,7 @@ static void advert_again(fleet *f, plmm_advert *a)
     plmm_transcript_bytes(&t, c->key.b, 32);
     plmm_transcript_bytes(&t, a->mask_key.b, 32);
     plmm_transcript_bytes(&t, a->channel_key.b, 32);
+    plmm_transcript_u64(&t, a->since);
     plmm_transcript_bytes(&t, a->commit.b, 32);
     plmm_transcript_bytes(&t, a->nonce, 16);
     plmm_transcript_final(&t, &h);

@@ -9,6 +9,7 @@
 #include "plmm/agg_round.h"
 #include "plmm/alloc.h"
 #include "plmm/client_round.h"
+#include "plmm/registrar.h"
 #include "plmm/rng.h"
 #include "test.h"
 
@@ -63,6 +64,7 @@ typedef struct fleet_device {
     uint32_t quits; /* drops out instead of sending a message of this type; 0: never */
     bool finished;
     plmm_abort aborted;
+    plmm_refusal refusal;
     char text[400];
     /* books */
     fleet_bytes reveal, masked;
@@ -81,7 +83,10 @@ typedef struct fleet {
     plmm_agg_config cfg;
     plmm_agg_round *agg;
     plmm_seed agg_seed;
-    plmm_roster_memo memo;
+    plmm_registrar *registrar;
+    uint64_t enrolled[FLEET_MAX];
+    uint32_t enrolled_n;
+    uint32_t seals; /* requests that were sealed */
     fleet_device d[FLEET_MAX];
     uint32_t *sum, result[FLEET_LENGTH_MAX + 1];
     fleet_journal journal;
@@ -175,7 +180,7 @@ static inline void fleet_device_init(fleet *f, uint32_t i)
     d->cfg.model = f->cfg.params.model;
     d->cfg.resend_ms = 500;
     d->cfg.silence_ms = 60000;
-    d->cfg.memo = &f->memo;
+    f->enrolled[f->enrolled_n++] = id;
     d->weight = 1 + (uint32_t)plmm_rng_below(&f->rng, 16);
     for (uint32_t c = 0; c < f->length; c++) {
         d->delta[c] = (float)(plmm_rng_normal(&f->rng) * 0.3);
@@ -198,9 +203,18 @@ static inline fleet *fleet_new(uint32_t n, uint32_t length, uint64_t seed)
     fleet_random(f, &s, sizeof s);
     plmm_sign_keypair(&f->anchor.registrar, &f->registrar_sk, &s);
     fleet_random(f, &f->agg_seed, sizeof f->agg_seed);
+    plmm_registrar_config r = {.expert = "medicine",
+                               .key = f->registrar_sk,
+                               .aggregator = f->anchor.aggregator,
+                               .chain_length = 16};
+    plmm_link last;
+    fleet_random(f, &r.chain, sizeof r.chain);
+    CHECK(plmm_registrar_new(&f->registrar, &r, NULL) == PLMM_OK, "registrar");
+    plmm_registrar_link(f->registrar, &f->anchor.link, &last);
     f->cfg = (plmm_agg_config){.params = fleet_params(n, length),
                                .key = f->agg_sk,
                                .registrar = f->anchor.registrar,
+                               .link = f->anchor.link,
                                .checkins_max = n,
                                .roster_min = 3,
                                .gather_ms = 4000,
@@ -238,6 +252,7 @@ static inline void fleet_free(fleet *f)
         plmm_free(f->queue[i].frame.p);
     }
     plmm_agg_round_free(f->agg);
+    plmm_registrar_free(f->registrar);
     fleet_journal_clear(&f->journal);
     plmm_free(f->survivors.p);
     plmm_free(f->sum);
@@ -447,6 +462,7 @@ static inline void fleet_client_obey(fleet *f, uint32_t i, const plmm_client_act
         break;
     case PLMM_CLIENT_DO_ABORT:
         d->aborted = a->reason;
+        d->refusal = a->refusal;
         (void)snprintf(d->text, sizeof d->text, "%s", a->text);
         break;
     }
@@ -525,6 +541,21 @@ static inline void fleet_agg_send(fleet *f, const plmm_agg_action *a)
     plmm_free(buf);
 }
 
+/* The registrar answers at once. */
+static inline void fleet_agg_seal(fleet *f, const plmm_agg_action *a)
+{
+    static plmm_registrar_answer answer;
+    plmm_enrolled enrolled = {f->enrolled, f->enrolled_n};
+    plmm_error err = {0};
+    CHECK(plmm_registrar_seal(f->registrar, a->bytes, a->len, &enrolled, &answer, &err) == PLMM_OK,
+          "%s", err.msg);
+    f->seals += answer.record_len > 0;
+    fleet_bytes frame = fleet_copy(answer.frame, answer.frame_len);
+    fleet_agg_event(
+        f, (plmm_agg_event){.type = PLMM_AGG_EV_SEALED, .bytes = frame.p, .len = frame.len}, NULL);
+    plmm_free(frame.p);
+}
+
 static inline void fleet_agg_unmask(fleet *f)
 {
     plmm_agg_event e = {.type = PLMM_AGG_EV_UNMASKED};
@@ -559,6 +590,9 @@ static inline void fleet_agg_obey(fleet *f, const plmm_agg_action *a)
         plmm_free(f->inputs[i].p);
         f->inputs[i] = fleet_copy(a->bytes, a->len);
         CHECK(plmm_agg_round_add(f->agg, f->sum, a->bytes, a->len, &err) == PLMM_OK, "%s", err.msg);
+        break;
+    case PLMM_AGG_DO_SEAL:
+        fleet_agg_seal(f, a);
         break;
     case PLMM_AGG_DO_UNMASK:
         if (!f->stop_at_unmask) {

@@ -5,7 +5,7 @@
 #include "fleet.h"
 #include "plmm/bytes.h"
 
-enum { FORGE_BULK = 64 * PLMM_ROSTER_ENTRY * 2 };
+enum { FORGE_BULK = 64 * (PLMM_ROSTER_ENTRY + 8) * 2 };
 
 typedef struct forgery {
     plmm_frame f;
@@ -38,22 +38,15 @@ static inline void forge_clear(uint8_t *set, uint32_t i)
     set[i / 8] = (uint8_t)(set[i / 8] & ~(1u << (i % 8)));
 }
 
-/* near[0..k) = neighbours of a device, from the roster as the aggregator sends it. */
+/* near[0..k) = neighbours of a device, from the seal. */
 static inline void forge_near(fleet *f, uint32_t *near, uint32_t k, uint32_t device)
 {
     static uint32_t order[FLEET_MAX], place[FLEET_MAX];
-    static plmm_frame frame;
-    plmm_hash root, seed;
-    size_t len, cap = plmm_agg_round_frame_max(f->agg);
-    uint8_t *buf = plmm_alloc(cap, 1);
-    CHECK(plmm_agg_round_render(f->agg, PLMM_MSG_ROSTER, 1000, buf, cap, &len, NULL) == PLMM_OK &&
-              plmm_frame_decode(&frame, buf, len, NULL) == PLMM_OK,
-          "roster");
-    plmm_hash_bytes(&root, "roster.1", frame.bulk, frame.bulk_len);
-    plmm_hash_bytes(&seed, "graph.sd", root.b, 32);
-    plmm_graph_init(order, place, frame.bulk_len / PLMM_ROSTER_ENTRY, &seed);
-    plmm_graph_neighbours(near, device, order, place, frame.bulk_len / PLMM_ROSTER_ENTRY, k);
-    plmm_free(buf);
+    const plmm_round_seal *seal = plmm_agg_round_seal(f->agg);
+    plmm_hash beacon;
+    plmm_round_seal_beacon(&beacon, seal);
+    plmm_graph_init(order, place, seal->n, &beacon);
+    plmm_graph_neighbours(near, device, order, place, seal->n, k);
 }
 
 #endif

@@ -93,15 +93,15 @@ static void test_refusals(void)
         plmm_graph_params p;
         const char *says;
     } bad[] = {
-        {{11, 300000, 300000, 40, 20, SEMI}, "nearest that is enough, "},
-        {{2, 100000, 200000, 40, 20, SEMI}, "a cohort of 2 devices is impossible"},
-        {{10001, 100000, 100000, 40, 20, SEMI}, "must be 3..10000"},
-        {{100, 500000, 100000, 40, 20, SEMI}, "gamma 0.5 must be"},
-        {{100, 100000, 1000000, 40, 20, SEMI}, "delta 1 0..0.999999"},
-        {{100, 100000, 100000, 0, 20, SEMI}, "sigma 0 1..80"},
-        {{100, 100000, 100000, 40, 61, SEMI}, "eta 61 1..60"},
-        {{100, 100000, 100000, 40, 20, 3}, "trust 3 1 or 2"},
-        {{100, 450000, 450000, 40, 20, SEMI}, "nearest that is enough"},
+        {{11, 300000, 300000, 40, 20, SEMI, 0}, "nearest that is enough, "},
+        {{2, 100000, 200000, 40, 20, SEMI, 0}, "a cohort of 2 devices is impossible"},
+        {{10001, 100000, 100000, 40, 20, SEMI, 0}, "must be 3..10000"},
+        {{100, 500000, 100000, 40, 20, SEMI, 0}, "gamma 0.5 must be"},
+        {{100, 100000, 1000000, 40, 20, SEMI, 0}, "delta 1 0..0.999999"},
+        {{100, 100000, 100000, 0, 20, SEMI, 0}, "sigma 0 1..80"},
+        {{100, 100000, 100000, 40, 61, SEMI, 0}, "eta 61 1..60"},
+        {{100, 100000, 100000, 40, 20, 3, 0}, "trust 3 1 or 2"},
+        {{100, 450000, 450000, 40, 20, SEMI, 0}, "nearest that is enough"},
     };
     for (size_t i = 0; i < COUNT(bad); i++) {
         plmm_graph_degree d = {7, 7, 7};
@@ -115,7 +115,7 @@ static void test_refusals(void)
 /* At least one device is corrupt, even if nobody expects any. */
 static void test_nobody_corrupt(void)
 {
-    plmm_graph_params p = {20, 0, 200000, 40, 20, SEMI};
+    plmm_graph_params p = {20, 0, 200000, 40, 20, SEMI, 0};
     plmm_graph_degree d, e;
     CHECK(plmm_graph_degree_solve(&d, &p, NULL) == PLMM_OK, "gamma 0");
     p.gamma_ppm = 50000;
@@ -127,7 +127,7 @@ static void test_nobody_corrupt(void)
 static void test_nearest(void)
 {
     for (uint32_t n = 3; n < 40; n++) {
-        plmm_graph_params p = {n, 300000, 300000, 40, 20, SEMI};
+        plmm_graph_params p = {n, 300000, 300000, 40, 20, SEMI, 0};
         plmm_graph_degree d;
         plmm_error err = {0};
         if (plmm_graph_degree_solve(&d, &p, &err) == PLMM_OK) {

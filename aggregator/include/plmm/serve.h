@@ -37,6 +37,10 @@ typedef struct plmm_serve_hooks {
     /* out[0..len) = octets of a file of that version from offset on, all within it. */
     plmm_status (*read)(void *ctx, const plmm_manifest *m, uint32_t file, uint64_t offset,
                         uint8_t *out, size_t len, plmm_error *err);
+
+    /* Asks the registrar: frame[0..*len) = its answer to the request. */
+    plmm_status (*seal)(void *ctx, const uint8_t *request, size_t request_len,
+                        uint8_t frame[PLMM_FRAME_SMALL], size_t *len, plmm_error *err);
 } plmm_serve_hooks;
 
 typedef struct plmm_serve_config {

@@ -96,7 +96,7 @@ PLMM_NODISCARD plmm_status plmm_store_verdict(plmm_store *s, const plmm_lexicons
 /* ---- the experts this device follows ---- */
 
 typedef struct plmm_store_expert {
-    plmm_anchor anchor;           /* name and keys, pinned */
+    plmm_anchor anchor;           /* name and keys, pinned; the last verified link */
     plmm_certificate certificate; /* this device's with the expert */
     char address[PLMM_STORE_NAME_MAX + 1];
     uint64_t version;    /* installed and in use; 0: none yet */
@@ -152,6 +152,7 @@ typedef struct plmm_store_outcome {
     uint32_t attempt;
     uint32_t reason; /* plmm_abort; 0: it completed */
     uint32_t survivors;
+    plmm_link link;   /* last verified link; index 0: as before */
     int64_t time;     /* milliseconds since 1970 */
     const char *text; /* one sentence, or NULL */
 } plmm_store_outcome;

@@ -105,6 +105,10 @@ void plmm_transcript_u64(plmm_transcript *t, uint64_t v);       /* 8 octets, lit
 void plmm_transcript_f64(plmm_transcript *t, double v);         /* its IEEE 754 bits as u64 */
 void plmm_transcript_final(plmm_transcript *t, plmm_hash *out); /* t is wiped */
 
+/* SipHash-2-4 (Aumasson, Bernstein 2012) of p[0..len) under a 128-bit key: a short keyed hash for
+ * lotteries and tables, where the key is fixed after whoever chooses p has chosen. */
+uint64_t plmm_short_hash(const uint8_t key[16], const void *p, size_t len);
+
 /* ---- identities: Ed25519 (RFC 8032) ---- */
 
 /* The key pair whose RFC 8032 private key is seed. Keep the seed; sk is made from it. */
@@ -127,6 +131,9 @@ void plmm_dh_keypair(plmm_dh_pk *pk, plmm_dh_sk *sk, const plmm_seed *seed);
 
 /* pk of sk, for a party that got sk by reconstruction. */
 void plmm_dh_public(plmm_dh_pk *pk, const plmm_dh_sk *sk);
+
+/* True if pk is of low order: it gives a secret of zero with everybody. Public; not constant time. */
+bool plmm_dh_low_order(const plmm_dh_pk *pk);
 
 /* out = plmm_kdf(X25519(sk, peer), label, smaller pk | larger pk), smaller as a little-endian
  * integer: both sides get the same key, and it is bound to both public keys. own must be the public

@@ -2,10 +2,11 @@
  *
  * As plmm/client_round.h: events in, actions out; no clock, socket, file or random source.
  *
- *   NEW ─START─▶ GATHER ──▶ ADVERTISE ──▶ SHARE ──▶ CONFIRM ──▶ COLLECT ──▶ AGREE ──▶ REVEAL
- *                check-ins   R0 keys       R1 boxes   R1 acks     R2 vectors   R3 MACs   R4 shares
- *                                                                                          │
- *                               DONE ◀─PUBLISHED── PUBLISH ◀─UNMASKED── UNMASK ◀───────────┘
+ *   NEW ─START─▶ GATHER ──▶ ADVERTISE ──▶ SEAL ─SEALED─▶ SHARE ──▶ CONFIRM ──▶ COLLECT ──┐
+ *                check-ins   R0 keys       roster       R1 boxes   R1 acks    R2 vectors  │
+ *                                                                                         ▼
+ *                     DONE ◀─PUBLISHED── PUBLISH ◀─UNMASKED── UNMASK ◀── REVEAL ◀────── AGREE
+ *                                                                       R4 shares      R3 MACs
  *
  * A phase ends when everyone it waits for has answered, or at its deadline with enough of them;
  * with too few the round is ABORTED with a reason that says how many of how many. Whoever misses a
@@ -21,6 +22,10 @@
  *     is a record, and may end a phase). Borrowed pointers live until the next step.
  *  2. PERSIST: append the record to the journal and make it durable, then step with PERSISTED and
  *     the same seq (a later one covers the earlier). Records may be grouped; sends wait for them.
+ *     SEAL: send the request (a frame) to the registrar, again if it does not answer, then step
+ *     with SEALED and the frame that came back: the same request always gets the same answer. A
+ *     round for which a seal was asked (`spent` in the status) can have no other attempt: the next
+ *     one is the next round.
  *  3. ADD_INPUT: plmm_agg_round_add the payload into the sum (plmm_round_sum_bytes octets,
  *     64-aligned, zero at the beginning), and store the payload under `device` in the same transaction as the PERSIST
  *     that follows it. In a replay the payload is NULL: take the stored one.
@@ -47,8 +52,8 @@
  *   PLMM_ERR_FULL, PLMM_ERR_NOMEM, PLMM_ERR_STATE   ours
  * A step that fails leaves the machine as it was, but for a PEER's being out.
  *
- * Memory: about 300 octets a check-in and 420 a device, (88 + 16 + 36) k n octets after the roster
- * closed, and one sum in the driver; vectors are added as they come.
+ * Memory: about 300 octets a check-in and 700 a device, (112 + 16 + 36) k n octets after the roster
+ * was sealed, and one sum in the driver; vectors are added as they come.
  */
 #ifndef PLMM_AGG_ROUND_H
 #define PLMM_AGG_ROUND_H
@@ -61,6 +66,7 @@ typedef enum plmm_agg_phase {
     PLMM_AGG_NEW,
     PLMM_AGG_GATHER,
     PLMM_AGG_ADVERTISE,
+    PLMM_AGG_SEAL,
     PLMM_AGG_SHARE,
     PLMM_AGG_CONFIRM,
     PLMM_AGG_COLLECT,
@@ -79,17 +85,20 @@ typedef struct plmm_agg_config {
     plmm_round_params params; /* beacon is drawn from the seed of START: leave it zero */
     plmm_sign_sk key;         /* SECRET: the aggregator's identity */
     plmm_sign_pk registrar;
+    plmm_link link; /* last opened link of the registrar: who is eligible now; needed if params.rate
+                       is not UINT32_MAX or there are groups */
     uint32_t checkins_max; /* places in the waiting room, cohort..PLMM_CHECKINS_MAX */
     uint32_t over_ppm;     /* over-provisioning: cohort * (1 + over) devices are invited */
     uint32_t roster_min;   /* fewest devices to go on with after R0, n_min..cohort */
     uint32_t gather_ms;    /* how long to wait for check-ins, at most */
-    uint32_t phase_ms;     /* for R0, R1, R3, R4 */
+    uint32_t phase_ms;     /* for R0, the seal, R1, R3, R4 */
     uint32_t train_ms;     /* for R2: training, masking and upload */
 } plmm_agg_config;
 
 typedef enum plmm_agg_event_type {
     PLMM_AGG_EV_START,     /* seed, now_ms */
     PLMM_AGG_EV_FRAME,     /* bytes, len, now_ms */
+    PLMM_AGG_EV_SEALED,    /* bytes, len, now_ms: the registrar's answer */
     PLMM_AGG_EV_TICK,      /* now_ms */
     PLMM_AGG_EV_PERSISTED, /* seq, now_ms */
     PLMM_AGG_EV_LINK,      /* device, now_ms: connected again: it gets the last message again */
@@ -123,6 +132,7 @@ typedef struct plmm_agg_event {
 typedef enum plmm_agg_action_type {
     PLMM_AGG_DO_SEND,      /* msg, to, to_n, same */
     PLMM_AGG_DO_PERSIST,   /* seq, bytes, len: the record */
+    PLMM_AGG_DO_SEAL,      /* bytes, len: the request to the registrar */
     PLMM_AGG_DO_ADD_INPUT, /* device, bytes, len: the payload (NULL in a replay) */
     PLMM_AGG_DO_UNMASK,
     PLMM_AGG_DO_FINISH, /* n devices in the sum */
@@ -163,6 +173,7 @@ typedef struct plmm_agg_status {
     uint32_t shared, trained; /* went on to training; vectors received */
     uint32_t agreed, revealed, liars;
     uint32_t expelled; /* devices that violated the protocol */
+    bool spent;        /* a seal was asked for: no other attempt at this round */
     uint64_t deadline_ms;
 } plmm_agg_status;
 
@@ -185,6 +196,9 @@ PLMM_NODISCARD plmm_status plmm_agg_round_replay(plmm_agg_round *m, const uint8_
 uint64_t plmm_agg_round_deadline(const plmm_agg_round *m); /* when to TICK; UINT64_MAX if never */
 void plmm_agg_round_status(const plmm_agg_round *m, plmm_agg_status *out);
 const plmm_round_params *plmm_agg_round_params(const plmm_agg_round *m);
+
+/* The seal of the roster; NULL before it is there. Its link decides who is eligible next. */
+const plmm_round_seal *plmm_agg_round_seal(const plmm_agg_round *m);
 
 /* ids[0..*n) = the devices whose vectors are in the sum, increasing: of UNMASK and later. The
  * caller gives room for params->cohort. */

@@ -32,7 +32,8 @@
  *     MASK: call plmm_client_round_mask with what came out (on any thread, but not while the
  *     machine is stepped), then step with MASKED.
  *  5. FINISH and ABORT end the machine: in one transaction note (round, attempt) as the last one if
- *     round is not 0, and delete journal and vector. Then free the machine. After FINISH fetch the
+ *     round is not 0, note the link, store the channels' table (which the step has changed), and
+ *     delete journal and vector. Then free the machine. After FINISH fetch the
  *     version named there (plmm/manifest.h).
  *  6. LINK whenever the connection is new; TICK at plmm_client_round_deadline.
  *  7. After a crash: plmm_client_round_new with the same config, plmm_client_round_replay for each
@@ -52,18 +53,11 @@
 #ifndef PLMM_CLIENT_ROUND_H
 #define PLMM_CLIENT_ROUND_H
 
+#include "plmm/channels.h"
 #include "plmm/policy.h"
 #include "plmm/wire.h"
 
 typedef struct plmm_client_round plmm_client_round;
-
-/* Rosters that were verified already, shared by the machines of one thread in a simulation, where
- * every device gets the same roster: verifying n signatures once instead of n times. Zero it to
- * begin. */
-typedef struct plmm_roster_memo {
-    bool valid;
-    plmm_hash key; /* H(roster root, registrar, round's binding) */
-} plmm_roster_memo;
 
 typedef struct plmm_client_config {
     plmm_policy policy;
@@ -72,9 +66,10 @@ typedef struct plmm_client_config {
     plmm_hash model;              /* of the manifest of the version it has */
     uint64_t last_round;          /* (round, attempt) it took part in last; 0, 0 if none */
     uint32_t last_attempt;
-    uint32_t resend_ms;     /* send again what was not answered: 5,000 is reasonable; > 0 */
-    uint32_t silence_ms;    /* give up when nothing was heard for so long; > resend_ms */
-    plmm_roster_memo *memo; /* or NULL; borrowed */
+    plmm_link link;          /* last verified link of the registrar's chain; zero: the anchor's */
+    plmm_channels *channels; /* borrowed until the machine is freed; NULL: fresh keys each round */
+    uint32_t resend_ms;      /* send again what was not answered: 5,000 is reasonable; > 0 */
+    uint32_t silence_ms;     /* give up when nothing was heard for so long; > resend_ms */
 } plmm_client_config;
 
 typedef enum plmm_client_state {
@@ -123,8 +118,8 @@ typedef enum plmm_client_action_type {
     PLMM_CLIENT_DO_PERSIST_UPLOAD, /* seq, bytes, len: the record; and the vector: payload_len */
     PLMM_CLIENT_DO_TRAIN,          /* params */
     PLMM_CLIENT_DO_MASK,           /* params, weight, payload_len */
-    PLMM_CLIENT_DO_FINISH,         /* round, attempt, model (the version to fetch), survivors */
-    PLMM_CLIENT_DO_ABORT           /* round (0: never joined), attempt, reason, text, model */
+    PLMM_CLIENT_DO_FINISH, /* round, attempt, link, model (the version to fetch), survivors */
+    PLMM_CLIENT_DO_ABORT /* round (0: never joined), attempt, link, reason, refusal, text, model */
 } plmm_client_action_type;
 
 typedef struct plmm_client_action {
@@ -139,13 +134,16 @@ typedef struct plmm_client_action {
     uint32_t attempt;
     uint32_t survivors;
     plmm_hash model;
+    plmm_link link; /* FINISH, ABORT: last verified link */
     plmm_abort reason;
-    const char *text; /* one sentence; of the machine */
+    plmm_refusal refusal; /* ABORT: what the aggregator was caught at; NONE if at nothing */
+    const char *text;     /* one sentence; of the machine */
 } plmm_client_action;
 
 enum { PLMM_CLIENT_ACTIONS_MAX = 4 };
 
 typedef struct plmm_client_actions {
+    plmm_refusal refusal; /* why a frame was refused, also of a step that failed */
     uint32_t n;
     plmm_client_action v[PLMM_CLIENT_ACTIONS_MAX];
 } plmm_client_actions;

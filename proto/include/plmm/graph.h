@@ -4,7 +4,8 @@
  * k-regular graph and shares each secret t-of-k among the neighbours. k and t follow from the
  * number of devices and from what may go wrong; nobody types them in.
  *
- * Let n devices take part, A = max(1, ceil(gamma n)) of them corrupt, D = floor(delta n) drop out,
+ * Let n devices take part, A = max(1, ceil(gamma n)) of them corrupt (or as many as are among all
+ * that could have been asked, if those are known), D = floor(delta n) drop out,
  * S = ceil((1 - delta) n) survive. k is the smallest even number for which, with sigma = 40 and
  * eta = 20 bits,
  *
@@ -44,6 +45,8 @@ typedef struct plmm_graph_params {
     uint32_t sigma;     /* bits of privacy, 1..80; 40 is usual */
     uint32_t eta;       /* bits of success, 1..60; 20 is usual */
     uint32_t trust;     /* plmm_trust */
+    uint32_t corrupt;   /* A itself, if it is not of n: max(1, ceil(gamma E)) of the eligible; 0: as
+                           above */
 } plmm_graph_params;
 
 typedef struct plmm_graph_degree {

@@ -17,6 +17,7 @@ enum {
     PLMM_VECTOR_MAX = 1 << 24,    /* coordinates, the weight not counted */
     PLMM_PERIOD_MS_MAX = 1 << 30, /* a deadline is at most 12 days away */
     PLMM_ATTEMPTS_MAX = 16,       /* attempts at one round */
+    PLMM_GROUPS_MAX = 64,         /* groups of one round */
     PLMM_EPOCH_ROUNDS = 256,      /* a channel key is used for at most so many rounds */
     PLMM_CHANNELS_MAX = 1 << 16,  /* pairs a device remembers */
 
@@ -32,9 +33,9 @@ enum {
     PLMM_CHUNK_MAX = 1 << 18,                                 /* of a file of an expert's version */
 
     /* Records of bulk, octets. */
-    PLMM_SHARE_PAIR = 2 * PLMM_SHARE_BYTES,                   /* of b_u and of s_u */
-    PLMM_BOX = PLMM_SHARE_PAIR + PLMM_SEAL_OVERHEAD,          /* a sealed pair */
-    PLMM_ROSTER_ENTRY = 8 + 32 + 64 + 32 + 32 + 32 + 16 + 64, /* see schema/plmm.proto */
+    PLMM_SHARE_PAIR = 2 * PLMM_SHARE_BYTES,                       /* of b_u and of s_u */
+    PLMM_BOX = 24 + PLMM_SHARE_PAIR + PLMM_SEAL_OVERHEAD,         /* nonce, sealed pair */
+    PLMM_ROSTER_ENTRY = 8 + 32 + 64 + 32 + 32 + 8 + 32 + 16 + 64, /* see schema/plmm.proto */
     PLMM_REVEAL_SHARE = PLMM_SHARE_BYTES,
 
     /* An expert's version. */
@@ -49,6 +50,6 @@ _Static_assert(PLMM_NEIGHBOURS_MAX *PLMM_BOX <= PLMM_BULK_MAX, "boxes fit a fram
 _Static_assert(PLMM_NEIGHBOURS_MAX <= (int)PLMM_SHAMIR_SHARES_MAX, "a share for each neighbour");
 _Static_assert(PLMM_CHUNK_MAX <= PLMM_BULK_MAX, "a chunk fits a frame");
 _Static_assert(PLMM_VECTOR_MAX < (INT64_C(1) << PLMM_MASK_LANES_MAX_LOG2), "a mask is long enough");
-_Static_assert(PLMM_ROSTER_ENTRY == 280, "as the schema says");
+_Static_assert(PLMM_ROSTER_ENTRY == 288, "as the schema says");
 
 #endif

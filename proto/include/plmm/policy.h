@@ -48,11 +48,13 @@ PLMM_NODISCARD plmm_status plmm_policy_check(const plmm_policy *p, plmm_error *e
 PLMM_NODISCARD plmm_status plmm_policy_judge(const plmm_policy *policy, const plmm_round_params *p,
                                              plmm_error *err);
 
-/* Judges a roster of n and the degree the aggregator announced: both are computed again.
- * PLMM_ERR_POLICY with a sentence if n is above the cohort, below n_min, or k or t differ. */
+/* Judges a roster of n out of `eligible` and the degree the aggregator announced: both are computed
+ * again. PLMM_ERR_POLICY with a sentence if n is above the cohort or the eligible, below n_min, or k
+ * or t differ; *refusal says which. */
 PLMM_NODISCARD plmm_status plmm_policy_judge_degree(const plmm_policy *policy,
                                                     const plmm_round_params *p, uint32_t n,
-                                                    uint32_t k, uint32_t t, plmm_error *err);
+                                                    uint32_t eligible, uint32_t k, uint32_t t,
+                                                    plmm_refusal *refusal, plmm_error *err);
 
 /* Fewest survivors of a roster of n that this device answers for. */
 uint32_t plmm_policy_survivors_min(const plmm_policy *policy, const plmm_round_params *p,

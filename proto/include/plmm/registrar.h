@@ -25,10 +25,7 @@
 
 #include "plmm/wire.h"
 
-enum {
-    PLMM_CHAIN_MAX = 1 << 20, /* links of one chain: rounds of one expert */
-    PLMM_GROUPS_MAX = 64      /* groups of one round */
-};
+enum { PLMM_CHAIN_MAX = 1 << 20 }; /* links of one chain: rounds of one expert */
 
 /* ---- the chain ---- */
 
@@ -61,8 +58,8 @@ typedef struct plmm_lottery {
     uint32_t rate, group, groups;
 } plmm_lottery;
 
-/* Who may be in group `group` of `groups` of the round whose seal opens the link after `before`. */
-void plmm_lottery_init(plmm_lottery *l, const plmm_link *before, uint32_t rate, uint32_t group,
+/* Who may be in group `group` of `groups` of the round whose seal opens the link after `link`. */
+void plmm_lottery_init(plmm_lottery *l, const plmm_link *link, uint32_t rate, uint32_t group,
                        uint32_t groups);
 bool plmm_lottery_has(const plmm_lottery *l, uint64_t device);
 

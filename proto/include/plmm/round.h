@@ -74,10 +74,10 @@ PLMM_NODISCARD plmm_status plmm_round_params_check(const plmm_round_params *p, p
 /* Digest of all fields in their order. */
 void plmm_round_params_hash(plmm_hash *out, const plmm_round_params *p);
 
-/* The parts of *p that other rooms take: the encoding (n_max = cohort) and the graph for n
- * devices. */
+/* The parts of *p that other rooms take: the encoding (n_max = cohort) and the graph for n devices
+ * out of `eligible` that could have been asked, a part gamma of whom is corrupt. */
 plmm_encoding plmm_round_encoding(const plmm_round_params *p);
-plmm_graph_params plmm_round_graph(const plmm_round_params *p, uint32_t n);
+plmm_graph_params plmm_round_graph(const plmm_round_params *p, uint32_t n, uint32_t eligible);
 
 /* Lanes of a vector: the coordinates, then the weight (without noise only), then the clip's bit (if
  * there is one). */

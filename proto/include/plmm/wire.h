@@ -38,7 +38,9 @@ typedef enum plmm_message {
     PLMM_MSG_MANIFEST = 18,     /* aggregator */
     PLMM_MSG_GET_CHUNK = 19,    /* device: a part of a file of a version */
     PLMM_MSG_CHUNK = 20,        /* aggregator */
-    PLMM_MSG_COUNT = 21
+    PLMM_MSG_SEAL_REQUEST = 21, /* aggregator to registrar: parameters and the roster's entries */
+    PLMM_MSG_SEAL = 22,         /* registrar to aggregator: the seal, or why not */
+    PLMM_MSG_COUNT
 } plmm_message;
 
 /* Name of a type ("masked") for logs and tests; "unknown" outside the list. */
@@ -103,14 +105,24 @@ typedef struct plmm_checkin {
 
 typedef struct plmm_advert {
     plmm_dh_pk mask_key, channel_key;
+    uint64_t since;   /* round since when the channel key is in use */
     plmm_hash commit; /* to the self-mask seed */
     uint8_t nonce[16];
     plmm_signature signature;
 } plmm_advert;
 
 typedef struct plmm_roster_head {
-    uint32_t n, k, t;
+    uint32_t k, t;
+    plmm_round_seal seal;
 } plmm_roster_head;
+
+enum { PLMM_SEAL_TEXT_MAX = 159 };
+
+typedef struct plmm_seal_answer {
+    uint32_t refusal; /* plmm_refusal; 0: sealed */
+    char text[PLMM_SEAL_TEXT_MAX + 1];
+    plmm_round_seal seal; /* if sealed */
+} plmm_seal_answer;
 
 typedef struct plmm_result {
     uint32_t reason;    /* plmm_abort; 0: the round completed */
@@ -131,6 +143,7 @@ uint32_t plmm_checkin_encode(uint8_t out[PLMM_BODY_MAX], const plmm_checkin *m);
 uint32_t plmm_params_encode(uint8_t out[PLMM_BODY_MAX], const plmm_round_params *m);
 uint32_t plmm_advert_encode(uint8_t out[PLMM_BODY_MAX], const plmm_advert *m);
 uint32_t plmm_roster_head_encode(uint8_t out[PLMM_BODY_MAX], const plmm_roster_head *m);
+uint32_t plmm_seal_answer_encode(uint8_t out[PLMM_BODY_MAX], const plmm_seal_answer *m);
 uint32_t plmm_result_encode(uint8_t out[PLMM_BODY_MAX], const plmm_result *m);
 uint32_t plmm_chunk_request_encode(uint8_t out[PLMM_BODY_MAX], const plmm_chunk_request *m);
 PLMM_NODISCARD plmm_status plmm_checkin_decode(plmm_checkin *m, const plmm_frame *f,
@@ -139,6 +152,8 @@ PLMM_NODISCARD plmm_status plmm_params_decode(plmm_round_params *m, const plmm_f
                                               plmm_error *err);
 PLMM_NODISCARD plmm_status plmm_advert_decode(plmm_advert *m, const plmm_frame *f, plmm_error *err);
 PLMM_NODISCARD plmm_status plmm_roster_head_decode(plmm_roster_head *m, const plmm_frame *f,
+                                                   plmm_error *err);
+PLMM_NODISCARD plmm_status plmm_seal_answer_decode(plmm_seal_answer *m, const plmm_frame *f,
                                                    plmm_error *err);
 PLMM_NODISCARD plmm_status plmm_result_decode(plmm_result *m, const plmm_frame *f, plmm_error *err);
 PLMM_NODISCARD plmm_status plmm_chunk_request_decode(plmm_chunk_request *m, const plmm_frame *f,
