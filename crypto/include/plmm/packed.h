@@ -55,8 +55,10 @@ PLMM_NODISCARD plmm_status plmm_packed_init(plmm_packed *p, uint32_t set, uint32
                                             uint32_t privacy, void *memory, plmm_error *err);
 
 /* shares[i * plmm_packed_share_bytes(set) ..) = the packed share of member i + 1, for all members:
- * SECRET, each for its member alone. seed: fresh, private, for one key. scratch: as sized above,
- * aligned to 64, wiped. */
+ * SECRET, each for its member alone. seed: fresh, private, for one key; the value of member i + 1,
+ * i < c, for prime p are the residues (as keys are drawn) from word 2^24 p + 2^14 i on of the stream
+ * of plmm_kdf(seed, "kahe.shr") in the context of the set (its first octet). scratch: as sized
+ * above, aligned to 64, wiped. */
 void plmm_packed_split(uint8_t *shares, const plmm_packed *p, const uint64_t *key,
                        const plmm_seed *seed, void *scratch);
 
@@ -72,15 +74,16 @@ PLMM_NODISCARD plmm_status plmm_packed_unpack(uint64_t *sum, uint32_t set, const
 
 /* key = what the shares (or sums of shares) of the members points[0..count) determine.
  *   points  1..members, each once
- *   shares  count rows of plmm_packed_share_residues(set) residues, in the order of points
- *   false_  out, may be NULL: which rows were false (count flags)
+ *   shares  count rows of plmm_packed_share_residues(set) residues below their primes (asserted:
+ *           plmm_packed_unpack sees to it), in the order of points
+ *   liars   out, may be NULL: which rows were false (count flags)
  * All rows must lie on one polynomial a column; if not, up to (count - rho - c) / 2 false ones are
  * found and left out. With count = rho + c nothing can be seen. scratch:
  * plmm_packed_combine_bytes(set, count) octets, aligned to 64, wiped.
  * PLMM_ERR_RANGE if count is below rho + c ("have .. of .. shares") or above members, or a point is
  * 0, above members or there twice; PLMM_ERR_PEER if the rows are inconsistent beyond correction. key
- * and false_ are then untouched. Time depends on which rows are false. */
-PLMM_NODISCARD plmm_status plmm_packed_combine(uint64_t *key, bool *false_, const plmm_packed *p,
+ * and liars are then untouched. Time depends on which rows are false. */
+PLMM_NODISCARD plmm_status plmm_packed_combine(uint64_t *key, bool *liars, const plmm_packed *p,
                                                const uint32_t *points, const uint64_t *shares,
                                                size_t count, void *scratch, plmm_error *err);
 size_t plmm_packed_combine_bytes(uint32_t set, size_t count);
