@@ -1,13 +1,15 @@
-/* Shamir sharing over GF(2^31 + 11). Field elements are uint32 below p; products and sums are
- * reduced without a branch or a division. */
+/* Shamir sharing over GF(2^31 + 11): arguments, secrets and limbs, the order of the steps. The
+ * arithmetic is done by registers as wide as the processor has (shamir_internal.h). */
 #include "plmm/shamir.h"
 
 #include "field_internal.h"
+#include "mask_internal.h"
 #include "plmm/bytes.h"
+#include "shamir_internal.h"
 
 #include <string.h>
 
-enum { LIMB_BITS = 31, COEF_BYTES = 16, LANES = 8 };
+enum { LIMB_BITS = 31, COEF_WORDS = 4 };
 _Static_assert(PLMM_SHARE_BYTES == 4 * PLMM_SHAMIR_LIMBS, "a word a limb");
 _Static_assert(LIMB_BITS *PLMM_SHAMIR_LIMBS >= 256, "the limbs hold a secret");
 /* Sums of SHARES_MAX elements below 2^32 fit 64 bits with room to spare. */
@@ -26,23 +28,6 @@ uint32_t plmm__invert(uint32_t a)
         }
     }
     return r;
-}
-
-/* a[i] = 1 / a[i], none of them 0, with one inversion (Montgomery's trick). */
-static void invert_all(uint32_t *a, size_t n)
-{
-    uint32_t before[PLMM_SHAMIR_SHARES_MAX];
-    uint32_t acc = 1;
-    for (size_t i = 0; i < n; i++) {
-        before[i] = acc;
-        acc = plmm__mul(acc, a[i]);
-    }
-    acc = plmm__invert(acc);
-    for (size_t i = n; i-- > 0;) {
-        uint32_t next = plmm__mul(acc, a[i]);
-        a[i] = plmm__mul(acc, before[i]);
-        acc = next;
-    }
 }
 
 /* ---- secrets and limbs ---- */
@@ -89,12 +74,14 @@ static plmm_status check_points(const uint32_t *xs, size_t n, plmm_error *err)
                              "cannot share at point %u (share %zu): points are 1..%u", xs[i], i,
                              PLMM_SHAMIR_PRIME - 1);
         }
+        uint32_t same = 0;
         for (size_t j = 0; j < i; j++) {
-            if (xs[i] == xs[j]) {
-                return plmm_fail(err, PLMM_ERR_RANGE,
-                                 "cannot use point %u twice (shares %zu and %zu): points differ",
-                                 xs[i], j, i);
-            }
+            same += xs[j] == xs[i];
+        }
+        if (same != 0) {
+            return plmm_fail(err, PLMM_ERR_RANGE,
+                             "cannot use point %u twice (share %zu is the second): points differ",
+                             xs[i], i);
         }
     }
     return PLMM_OK;
@@ -117,45 +104,38 @@ static plmm_status check_counts(size_t n, uint32_t t, plmm_error *err)
 
 /* ---- split ---- */
 
-/* c[0] = secret limb, c[1..t) uniform: 128 bits each, reduced by Horner's rule in 2^32. */
-static void polynomial(uint32_t *c, uint32_t t, uint32_t limb, const plmm_seed *seed, size_t index)
+enum { ROWS = PLMM__SHARING_ROWS, ROW_WORDS = COEF_WORDS * PLMM_SHAMIR_LIMBS };
+
+/* Coefficients first .. first + rows - 1 of every limb, from the stream. */
+static void coefficients(uint64_t *c, size_t first, size_t rows, const plmm_mask *stream)
 {
-    uint8_t bytes[COEF_BYTES * PLMM_SHAMIR_SHARES_MAX];
-    plmm_seed own;
-    plmm_seed_derive(&own, seed, "shamir.l", index);
-    plmm_expand(bytes, COEF_BYTES * (size_t)t, &own, "shamir.c");
-    c[0] = limb;
-    for (size_t k = 1; k < t; k++) {
-        const uint8_t *w = bytes + COEF_BYTES * k;
-        uint32_t r = plmm__reduce(plmm_load_le32(w + 12));
-        for (int i = 2; i >= 0; i--) {
-            r = plmm__reduce((uint64_t)r << 32 | plmm_load_le32(w + (size_t)4 * (size_t)i));
-        }
-        c[k] = r;
-    }
-    plmm_wipe(bytes, COEF_BYTES * (size_t)t);
-    plmm_wipe(&own, sizeof own);
+    uint32_t words[ROWS * ROW_WORDS];
+    plmm_mask_fill(words, rows * ROW_WORDS, first * ROW_WORDS, stream);
+    plmm__sharing_now()->uniform(c, words, rows * PLMM_SHAMIR_LIMBS);
+    plmm_wipe(words, rows * ROW_WORDS * sizeof words[0]);
 }
 
-/* Value number `limb` of LANES shares at a time, which keeps the multipliers busy. */
-static void evaluate(plmm_share *out, size_t n, const uint32_t *c, uint32_t t, size_t limb)
+/* Horner's rule from the highest ROWS coefficients down. */
+static void evaluate(plmm_share *out, size_t n, uint32_t t, const uint8_t secret[32],
+                     const plmm_mask *stream)
 {
-    for (size_t i = 0; i < n; i += LANES) {
-        uint32_t x[LANES] = {0}, y[LANES] = {0};
-        size_t m = n - i < LANES ? n - i : LANES;
-        for (size_t j = 0; j < m; j++) {
-            x[j] = out[i + j].x;
-        }
-        for (size_t k = t; k-- > 0;) {
-            for (size_t j = 0; j < LANES; j++) {
-                y[j] = plmm__reduce((uint64_t)y[j] * x[j] + c[k]); /* < p^2 + p < 2^64 */
+    uint64_t c[ROWS * PLMM_SHAMIR_LIMBS];
+    uint32_t limbs[PLMM_SHAMIR_LIMBS];
+    for (size_t first = (t - 1) / ROWS * ROWS, rows = t - first;; first -= ROWS, rows = ROWS) {
+        coefficients(c, first, rows, stream);
+        if (first == 0) {
+            limbs_of(limbs, secret);
+            for (size_t l = 0; l < PLMM_SHAMIR_LIMBS; l++) {
+                c[l] = limbs[l];
             }
         }
-        for (size_t j = 0; j < m; j++) {
-            out[i + j].y[limb] = y[j];
+        plmm__sharing_now()->evaluate(out, n, c, rows);
+        if (first == 0) {
+            break;
         }
-        plmm_wipe(y, sizeof y);
     }
+    plmm_wipe(limbs, sizeof limbs);
+    plmm_wipe(c, sizeof c);
 }
 
 plmm_status plmm_shamir_split(plmm_share *out, size_t n, uint32_t t, const uint32_t *xs,
@@ -165,18 +145,16 @@ plmm_status plmm_shamir_split(plmm_share *out, size_t n, uint32_t t, const uint3
     if (xs != NULL) {
         PLMM_TRY(check_points(xs, n, err));
     }
-    uint32_t limbs[PLMM_SHAMIR_LIMBS];
-    uint32_t c[PLMM_SHAMIR_SHARES_MAX];
+    uint8_t key[32];
+    plmm_mask stream;
     for (size_t i = 0; i < n; i++) {
-        out[i].x = xs != NULL ? xs[i] : (uint32_t)i + 1;
+        out[i] = (plmm_share){.x = xs != NULL ? xs[i] : (uint32_t)i + 1};
     }
-    limbs_of(limbs, secret);
-    for (size_t l = 0; l < PLMM_SHAMIR_LIMBS; l++) {
-        polynomial(c, t, limbs[l], seed, l);
-        evaluate(out, n, c, t, l);
-    }
-    plmm_wipe(limbs, sizeof limbs);
-    plmm_wipe(c, sizeof c[0] * t);
+    plmm_kdf(key, seed->b, "shamir.c", NULL, 0);
+    plmm__mask_key(&stream, PLMM_STREAM_CHACHA20, key);
+    evaluate(out, n, t, secret, &stream);
+    plmm_wipe(key, sizeof key);
+    plmm_wipe(&stream, sizeof stream);
     return PLMM_OK;
 }
 
@@ -221,40 +199,38 @@ plmm_status plmm_share_decode(plmm_share *out, uint32_t x, const uint8_t *in, si
 
 /* ---- reconstruction ---- */
 
-/* 1 / prod over j != i, j < m of (x_i - x_j) for each i < m. */
-static void inverse_differences(uint32_t *out, const uint32_t *xs, size_t m)
-{
-    for (size_t i = 0; i < m; i++) {
-        uint32_t d = 1;
-        for (size_t j = 0; j < m; j++) {
-            d = i == j ? d : plmm__mul(d, plmm__sub(xs[i], xs[j]));
-        }
-        out[i] = d;
-    }
-    invert_all(out, m);
-}
+_Static_assert(PLMM_SHAMIR_SHARES_MAX % PLMM__SHARING_PAD == 0, "arrays are padded");
 
+/* With D_i = prod over j != i of (x_i - x_j) and A = prod over j of (-x_j):
+ *
+ *   dual[i]    = 1 / D_i
+ *   weights[i] = prod over j != i of (-x_j) / (x_i - x_j) = A / (-x_i D_i)     (Lagrange at 0)
+ *
+ * both from 1 / (-x_i D_i), so that there is one inversion. */
 plmm_status plmm_shamir_basis_init(plmm_shamir_basis *b, const uint32_t *xs, size_t m, uint32_t t,
                                    plmm_error *err)
 {
+    const plmm__sharing *k = plmm__sharing_now();
+    uint32_t minus[PLMM_SHAMIR_SHARES_MAX];
+    uint32_t all = 1;
     PLMM_TRY(check_counts(m, t, err));
     PLMM_TRY(check_points(xs, m, err));
     b->t = t;
     b->m = (uint32_t)m;
     memcpy(b->xs, xs, m * sizeof xs[0]);
-    inverse_differences(b->dual, xs, m);
-    /* L_i(0) = prod over j != i, j < t of (-x_j) / (x_i - x_j) */
-    inverse_differences(b->weights, xs, t);
-    uint32_t inv[PLMM_SHAMIR_SHARES_MAX];
-    uint32_t all = 1; /* prod of (-x_j) */
-    for (size_t i = 0; i < t; i++) {
-        inv[i] = plmm__sub(0, xs[i]);
-        all = plmm__mul(all, inv[i]);
+    for (size_t i = 0; i < m; i++) {
+        minus[i] = PLMM_SHAMIR_PRIME - xs[i];
+        all = plmm__mul(all, minus[i]);
     }
-    invert_all(inv, t);
-    for (size_t i = 0; i < t; i++) {
-        b->weights[i] = plmm__mul(b->weights[i], plmm__mul(all, inv[i]));
+    k->differences(b->weights, b->xs, m);
+    k->multiply(b->weights, minus, m);
+    k->invert(b->weights, m);
+    memcpy(b->dual, b->weights, m * sizeof b->dual[0]);
+    k->multiply(b->dual, minus, m);
+    for (size_t i = 0; i < m; i++) {
+        minus[i] = all;
     }
+    k->multiply(b->weights, minus, m);
     return PLMM_OK;
 }
 
@@ -278,31 +254,27 @@ void plmm__syndromes(uint32_t *s, const plmm_shamir_basis *b, const plmm_share *
     plmm_wipe(z, sizeof z[0] * b->m);
 }
 
-static uint32_t off_polynomial(const plmm_shamir_basis *b, const plmm_share *shares, size_t limb)
+/* Not 0 if the shares do not lie on polynomials of degree < t: the syndromes of all limbs. */
+static uint32_t off_polynomial(const plmm_shamir_basis *b, const plmm_share *shares)
 {
-    uint32_t s[PLMM_SHAMIR_SHARES_MAX];
+    const plmm__sharing *k = plmm__sharing_now();
+    uint32_t v[PLMM_SHAMIR_SHARES_MAX], s[PLMM_SHAMIR_LIMBS];
     uint32_t any = 0;
-    plmm__syndromes(s, b, shares, limb);
-    for (size_t e = 0; e < b->m - b->t; e++) {
-        any |= s[e];
+    memcpy(v, b->dual, b->m * sizeof v[0]);
+    for (uint32_t e = 0; e < b->m - b->t; e++) {
+        k->weigh(s, v, shares, b->m);
+        for (size_t l = 0; l < PLMM_SHAMIR_LIMBS; l++) {
+            any |= s[l];
+        }
+        k->multiply(v, b->xs, b->m);
     }
     return any;
-}
-
-static uint32_t at_zero(const plmm_shamir_basis *b, const plmm_share *shares, size_t limb)
-{
-    uint64_t sum = 0;
-    for (size_t i = 0; i < b->t; i++) {
-        sum += plmm__mul(b->weights[i], shares[i].y[limb]);
-    }
-    return plmm__reduce(sum);
 }
 
 plmm_status plmm_shamir_combine(uint8_t secret[32], const plmm_shamir_basis *b,
                                 const plmm_share *shares, plmm_error *err)
 {
     uint32_t limbs[PLMM_SHAMIR_LIMBS];
-    uint32_t bad = 0;
     for (size_t i = 0; i < b->m; i++) {
         if (shares[i].x != b->xs[i]) {
             return plmm_fail(err, PLMM_ERR_RANGE,
@@ -310,11 +282,8 @@ plmm_status plmm_shamir_combine(uint8_t secret[32], const plmm_shamir_basis *b,
                              shares[i].x, b->xs[i]);
         }
     }
-    for (size_t l = 0; l < PLMM_SHAMIR_LIMBS; l++) {
-        bad |= off_polynomial(b, shares, l);
-        limbs[l] = at_zero(b, shares, l);
-    }
-    bool ok = bad == 0 && secret_of(secret, limbs);
+    plmm__sharing_now()->weigh(limbs, b->weights, shares, b->m);
+    bool ok = off_polynomial(b, shares) == 0 && secret_of(secret, limbs);
     plmm_wipe(limbs, sizeof limbs);
     if (!ok) {
         return plmm_fail(err, PLMM_ERR_PEER,

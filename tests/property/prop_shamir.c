@@ -3,6 +3,7 @@
  * here. */
 #include "plmm/rng.h"
 #include "plmm/shamir.h"
+#include "simd_internal.h"
 #include "test.h"
 
 enum { N_MAX = 40 };
@@ -277,19 +278,94 @@ static void prop_largest(plmm_rng *r)
     CHECK(memcmp(got, secret, 32) == 0, "the secret comes back");
 }
 
+/* ---- what t - 1 shares show, beside what t show ---- */
+
+enum { VIEWS = 4000, VIEW_T = 4, VIEW_N = 6, BINS = 64 };
+
+/* Chi-square of two counts of VIEWS events each, against each other: BINS - 1 degrees of freedom,
+ * mean 63, standard deviation 11.2. */
+static double two_samples(const uint32_t *a, const uint32_t *b)
+{
+    double chi = 0;
+    for (size_t i = 0; i < BINS; i++) {
+        double d = (double)a[i] - (double)b[i], n = (double)a[i] + (double)b[i];
+        chi += n > 0 ? d * d / n : 0;
+    }
+    return chi;
+}
+
+typedef struct view {
+    uint32_t share[BINS]; /* the first share's limb 0 */
+    uint32_t sum[BINS];   /* of all shares seen */
+    uint32_t guess[BINS]; /* the value at 0 of the polynomial through the shares seen */
+} view;
+
+static uint32_t bin(uint64_t v)
+{
+    return (uint32_t)(v % p * BINS / p);
+}
+
+/* Counts what an observer of `seen` shares sees of VIEWS sharings of one secret. */
+static void observe(view *v, plmm_rng *r, const uint8_t secret[32], size_t seen)
+{
+    memset(v, 0, sizeof *v);
+    for (int i = 0; i < VIEWS; i++) {
+        plmm_share s[VIEW_N];
+        plmm_seed seed;
+        uint64_t sum = 0;
+        random_bytes(r, seed.b, sizeof seed.b);
+        CHECK(plmm_shamir_split(s, VIEW_N, VIEW_T, NULL, secret, &seed, NULL) == PLMM_OK, "split");
+        shuffle(r, s, VIEW_N);
+        for (size_t k = 0; k < seen; k++) {
+            sum += s[k].y[0];
+        }
+        v->share[bin(s[0].y[0])]++;
+        v->sum[bin(sum)]++;
+        v->guess[bin(lagrange(s, seen, 0, 0))]++;
+    }
+}
+
+/* Two secrets, as far apart as can be, look alike in every statistic of t - 1 shares; in t shares the
+ * guess tells them apart, so the statistics can see what there is. */
+static void prop_views(plmm_rng *r)
+{
+    static view a, b;
+    uint8_t zeros[32] = {0}, top[32] = {0};
+    memset(top, 0xff, sizeof top);
+    for (size_t seen = 1; seen < VIEW_T; seen++) {
+        observe(&a, r, zeros, seen);
+        observe(&b, r, top, seen);
+        double share = two_samples(a.share, b.share), sum = two_samples(a.sum, b.sum);
+        double guess = two_samples(a.guess, b.guess);
+        CHECK(share < 150 && sum < 150 && guess < 150, "%zu shares: %g %g %g", seen, share, sum,
+              guess);
+        CHECK(share > 20 && sum > 20 && guess > 20, "%zu shares: %g %g %g", seen, share, sum,
+              guess);
+    }
+    observe(&a, r, zeros, VIEW_T);
+    observe(&b, r, top, VIEW_T);
+    CHECK(two_samples(a.guess, b.guess) == 2 * VIEWS, "t shares tell: %g",
+          two_samples(a.guess, b.guess));
+    CHECK(two_samples(a.share, b.share) < 150, "one of them still does not");
+}
+
 int main(void)
 {
     plmm_rng r;
     plmm_rng_init(&r, plmm_test_seed(1), 0);
     CHECK(plmm_crypto_init(NULL) == PLMM_OK, "libsodium starts");
-    for (int step = 0; step < 400; step++) {
-        prop_any_t_reconstruct(&r, step);
-        prop_false_shares_are_seen(&r, step);
-        prop_liars_are_found(&r, step);
-        prop_below_t_fits_anything(&r, step);
-        prop_linear(&r, step);
+    for (plmm__simd level = PLMM__SIMD_PORTABLE; level <= plmm__simd_widest(); level++) {
+        plmm__simd_use(level);
+        for (int step = 0; step < 200; step++) {
+            prop_any_t_reconstruct(&r, step);
+            prop_false_shares_are_seen(&r, step);
+            prop_liars_are_found(&r, step);
+            prop_below_t_fits_anything(&r, step);
+            prop_linear(&r, step);
+        }
+        prop_largest(&r);
     }
     prop_share_uniform(&r);
-    prop_largest(&r);
+    prop_views(&r);
     return plmm_test_end();
 }

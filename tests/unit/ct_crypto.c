@@ -3,9 +3,11 @@
  * valgrind is installed. Not covered: verdicts (a box opens or not, shares agree or not), which are
  * public by what follows them. */
 #include "aes_internal.h"
+#include "plmm/encode.h"
 #include "plmm/mask.h"
 #include "plmm/seal.h"
 #include "plmm/shamir.h"
+#include "simd_internal.h"
 #include "test.h"
 
 #include <valgrind/memcheck.h>
@@ -100,6 +102,25 @@ static void ct_shares(void)
     CHECK(memcmp(back, s, sizeof s) == 0, "the secret comes back");
 }
 
+static void ct_packing(void)
+{
+    enum { D = 200 };
+    uint32_t x[D] = {0}, y[D];
+    uint8_t packed[4 * D];
+    for (uint32_t bits = 11; bits <= 32; bits += 7) {
+        size_t len = plmm_packed_bytes(D, bits);
+        memset(x, 0, sizeof x);
+        for (size_t i = 0; i < D; i++) { /* the lanes are secret, that they are in range is not */
+            secret(&x[i], (bits - 1) / 8);
+        }
+        plmm_pack(packed, x, D, bits);
+        secret(packed, len - 1); /* the padding is checked */
+        public(packed + len - 1, 1);
+        CHECK(plmm_unpack(y, D, bits, packed, len, NULL) == PLMM_OK, "unpack");
+        CHECK(plmm_unpack_add(y, D, bits, packed, len, NULL) == PLMM_OK, "add");
+    }
+}
+
 int main(int argc, char **argv)
 {
     (void)argv;
@@ -111,6 +132,11 @@ int main(int argc, char **argv)
     }
     ct_keys();
     ct_masks();
-    ct_shares();
+    for (plmm__simd level = PLMM__SIMD_PORTABLE; level <= plmm__simd_widest(); level++) {
+        (void)fprintf(stderr, "sharing and packing by %s\n", plmm__simd_name(level));
+        plmm__simd_use(level);
+        ct_shares();
+        ct_packing();
+    }
     return plmm_test_end();
 }

@@ -10,7 +10,7 @@ static plmm_shamir_basis basis; /* 24 KiB */
 static plmm_status combine(uint8_t out[32], const plmm_share *s, size_t m, uint32_t t,
                            plmm_error *err)
 {
-    uint32_t xs[64];
+    uint32_t xs[80];
     for (size_t i = 0; i < m; i++) {
         xs[i] = s[i].x;
     }
@@ -56,9 +56,9 @@ static void test_own(const char *name, uint32_t t)
     vec shares = vec_get(file, key);
     vec secret = vec_get(file, "shamir.secret");
     size_t n = points.len / 4;
-    uint32_t xs[16];
-    plmm_share s[16];
-    uint8_t bytes[16 * PLMM_SHARE_BYTES], got[32];
+    uint32_t xs[80] = {0};
+    plmm_share s[80];
+    uint8_t bytes[80 * PLMM_SHARE_BYTES], got[32];
     plmm_seed seed;
     plmm_error err = {0};
     for (size_t i = 0; i < 32; i++) {
@@ -205,6 +205,7 @@ int main(void)
     test_published();
     test_own("a", 3);
     test_own("b", 7);
+    test_own("long", 70); /* more coefficients than are taken at a time */
     test_bad_arguments();
     test_foreign_shares();
     test_tampering();

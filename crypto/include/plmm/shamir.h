@@ -31,9 +31,10 @@ typedef struct plmm_share {
 } plmm_share;
 
 /* out[0..n) = shares of secret at the points xs[0..n), any t of which give it back; xs NULL means
- * 1, 2, ..., n. Coefficient k of limb l is octets 16 k .. 16 k + 15, mod p, of
+ * 1, 2, ..., n. Coefficient k >= 1 of limb l is the little-endian number of octets 16 j .. 16 j + 15,
+ * j = 9 k + l, mod p, of
  *
- *   plmm_expand(plmm_seed_derive(seed, "shamir.l", l), "shamir.c")
+ *   plmm_expand(seed, "shamir.c")
  *
  * (distance from uniform below 2^-96): seed must be fresh, private and used for one secret only.
  * PLMM_ERR_RANGE if not 1 <= t <= n <= PLMM_SHAMIR_SHARES_MAX, or a point is 0, >= p or there
@@ -50,11 +51,11 @@ PLMM_NODISCARD plmm_status plmm_share_decode(plmm_share *out, uint32_t x, const 
                                              size_t len, plmm_error *err);
 
 /* What depends on the points alone, computed once and used for every secret shared at the same
- * points (O(m^2) for m points, then O(m (m - t)) a secret). About 24 KiB: not for deep stacks. */
+ * points (O(m^2) for m points, then O(m (m - t + 1)) a secret). About 24 KiB: not for deep stacks. */
 typedef struct plmm_shamir_basis {
     uint32_t t, m;
     uint32_t xs[PLMM_SHAMIR_SHARES_MAX];
-    uint32_t weights[PLMM_SHAMIR_SHARES_MAX]; /* Lagrange at 0 over the first t points */
+    uint32_t weights[PLMM_SHAMIR_SHARES_MAX]; /* Lagrange at 0 over all m points */
     uint32_t dual[PLMM_SHAMIR_SHARES_MAX];    /* 1 / prod_{j != i} (x_i - x_j) over all m points */
 } plmm_shamir_basis;
 

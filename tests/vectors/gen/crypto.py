@@ -136,10 +136,11 @@ def combine(points):
 def split(secret, seed, t, xs):
     value = int.from_bytes(secret, "little")
     shares = [[] for _ in xs]
+    b = expand(seed, b"shamir.c", 16 * 9 * t)
     for l in range(9):
-        b = expand(kdf(seed, b"shamir.l", le64(l)), b"shamir.c", 16 * t)
         c = [value >> 31 * l & 0x7FFFFFFF]
-        c += [int.from_bytes(b[16 * k:16 * k + 16], "little") % P for k in range(1, t)]
+        c += [int.from_bytes(b[16 * (9 * k + l):16 * (9 * k + l) + 16], "little") % P
+              for k in range(1, t)]
         for s, x in zip(shares, xs):
             s.append(sum(ck * pow(x, k, P) for k, ck in enumerate(c)) % P)
     return [b"".join(le32(v) for v in s) for s in shares]
@@ -277,7 +278,8 @@ def own():
     out("mask.aes.b32.end", words(mask_lanes(key, 2**34 - 40, 40, 32, True)))
     secret = hashlib.blake2b(b"secret", digest_size=32).digest()
     out("shamir.secret", secret)
-    for name, t, xs in (("a", 3, [1, 2, 3, 4, 5]), ("b", 7, [P - 1, 12, 7, 2**31, 9, 1000003, 40])):
+    for name, t, xs in (("a", 3, [1, 2, 3, 4, 5]), ("b", 7, [P - 1, 12, 7, 2**31, 9, 1000003, 40]),
+                        ("long", 70, list(range(3, 74)))):
         shares = split(secret, seed, t, xs)
         for pick in itertools.combinations(range(len(xs)), t):
             limbs = [combine([(xs[i], struct.unpack_from("<I", shares[i], 4 * l)[0]) for i in pick])
