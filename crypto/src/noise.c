@@ -211,8 +211,8 @@ static double log_tail(uint32_t kind, double v, double t)
     if (kind == PLMM_NOISE_GAUSSIAN) {
         return -t * t / (2 * v);
     }
-    double z = t / v, root = sqrt(1 + z * z);
-    return v * (root - 1) - t * log(z + root);
+    double z = t / v, more = z * z / (1 + sqrt(1 + z * z)); /* cosh l - 1, without cancellation */
+    return v * more - t * log1p(z + more);
 }
 
 double plmm_noise_tail_probability(uint32_t kind, double units, double t)

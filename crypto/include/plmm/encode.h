@@ -147,8 +147,8 @@ void plmm_lanes_reduce(int32_t *x, size_t n, uint32_t bits);
 
 /* Error feedback (without noise: asserted): residual[0..d) = v - what x[0..d) (plmm_encode_int's
  * lanes of delta at that weight) decode to, so that a device can add it to its next update instead
- * of losing it. What clipping took away is not in it: a residual is below sqrt(d) / (s w). residual
- * may be delta. */
+ * of losing it. What clipping took away is not in it: a residual is below sqrt(d) / (s w), which
+ * should be well below the clip. residual may be delta. */
 void plmm_encode_residual(float *residual, const plmm_encoding *e, const int32_t *x,
                           const float *delta, size_t d, uint32_t weight);
 
