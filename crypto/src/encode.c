@@ -331,9 +331,7 @@ static uint64_t place_lanes(int32_t *x, const plmm_encoding *e, const float *del
         v[i] = shrink < 1 ? (float)((double)delta[i] * shrink) : delta[i];
     }
     plmm__rotate(plmm__hadamard_paths(&count)[0], v, d, &e->rotation);
-    double l2 = sum_squares(v, d);
-    l2 = sqrt(l2); /* the rotation's rounding can have made it longer than the clip */
-    return round_lanes(x, v, d, l2 > e->clip ? factor * (e->clip / l2) : factor, most, seed);
+    return round_lanes(x, v, d, factor, most, seed);
 }
 
 static plmm_status check_input(const plmm_encoding *e, size_t d, uint32_t weight,

@@ -110,8 +110,7 @@ void plmm__noise_draw(const plmm__noise_path *path, int32_t *x, size_t n, const 
     for (size_t at = 0; at < n; at += TILE) {
         size_t here = n - at < TILE ? n - at : TILE, blocks = here / NOISE_BLOCK;
         size_t rest = here % NOISE_BLOCK, want = blocks + (rest > 0 ? 1 : 0);
-        memset(words, 0, want * NOISE_BLOCK_WORDS * sizeof words[0]);
-        plmm_mask_apply(words, want * NOISE_BLOCK_WORDS, at * 3, 32, &m, 1);
+        plmm_mask_fill(words, want * NOISE_BLOCK_WORDS, at * 3, &m);
         path->draw(x + at, blocks, t, words, flip);
         if (rest > 0) {
             path->draw(last, 1, t, words + blocks * NOISE_BLOCK_WORDS, flip);

@@ -63,8 +63,8 @@ typedef struct rotation {
 /* x[i] = +-x[i] scale for a block that begins at coordinate `at`. */
 static void sign_block(const rotation *r, plmm__float *x, size_t n, size_t at)
 {
-    uint32_t words[BLOCK / 32] = {0};
-    plmm_mask_apply(words, (n + 31) / 32, at / 32, 32, &r->signs, 1);
+    uint32_t words[BLOCK / 32];
+    plmm_mask_fill(words, (n + 31) / 32, at / 32, &r->signs);
     if (n % 32 == 0) {
         r->path->sign(x, n, words, r->scale);
         return;

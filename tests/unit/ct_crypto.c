@@ -3,6 +3,7 @@
  * valgrind is installed. Not covered: verdicts (a box opens or not, shares agree or not), which are
  * public by what follows them. */
 #include "aes_internal.h"
+#include "noise_internal.h"
 #include "plmm/encode.h"
 #include "plmm/mask.h"
 #include "plmm/seal.h"
@@ -79,6 +80,31 @@ static void ct_masks(void)
     plmm__aes_use(NULL);
 }
 
+/* Noise of every size of table, by every path that valgrind can run, and its layers. */
+static void ct_noise(void)
+{
+    static const uint64_t units[] = {16, 256, 16384, 250000};
+    static plmm_noise_table t;
+    static int32_t x[200];
+    size_t n;
+    const plmm__noise_path *paths = plmm__noise_paths(&n);
+    plmm_seed seed = {{7}}, next;
+    const plmm_xnoise layers = {PLMM_NOISE_SKELLAM, PLMM_STREAM_CHACHA20, 5000, 10, 7, 1, 3};
+    secret(&seed, sizeof seed);
+    secret(x, sizeof x);
+    for (size_t p = 0; p < n; p++) {
+        (void)fprintf(stderr, "noise by %s\n", paths[p].name);
+        for (size_t i = 0; i < COUNT(units) * 2; i++) {
+            uint32_t kind = i % 2 == 0 ? PLMM_NOISE_SKELLAM : PLMM_NOISE_GAUSSIAN;
+            CHECK(plmm_noise_table_init(&t, kind, units[i / 2], NULL) == PLMM_OK, "table");
+            plmm__noise_draw(&paths[p], x, 200, &t, PLMM_STREAM_CHACHA20, &seed, i, 0);
+        }
+    }
+    plmm_xnoise_root(&next, &seed);
+    CHECK(plmm_xnoise_add(x, 200, &layers, &next, NULL) == PLMM_OK, "layers");
+    plmm_xnoise_chain(&next, &next, 2);
+}
+
 static void ct_shares(void)
 {
     enum { N = 20, T = 13 };
@@ -132,6 +158,7 @@ int main(int argc, char **argv)
     }
     ct_keys();
     ct_masks();
+    ct_noise();
     for (plmm__simd level = PLMM__SIMD_PORTABLE; level <= plmm__simd_widest(); level++) {
         (void)fprintf(stderr, "sharing and packing by %s\n", plmm__simd_name(level));
         plmm__simd_use(level);

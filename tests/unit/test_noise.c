@@ -357,7 +357,8 @@ static void test_tails(void)
         }
         for (double p = 0.01; p > 1e-15; p /= 100) {
             double t = plmm_noise_tail(kind, u, p);
-            double exact = 0;
+            double exact = 0, bound = plmm_noise_tail_probability(kind, u, t);
+            CHECK(bound <= p * (1 + 1e-9), "units %g: the bound at %g is %g", u, t, bound);
             for (int32_t k = SPAN - 1; k > t; k--) {
                 exact += mass[k];
             }
