@@ -133,7 +133,7 @@ static plmm_status round_config(const server *s, plmm_agg_config *out, plmm_erro
                                         .trust = PLMM_TRUST_SEMI_MALICIOUS,
                                         .protocol = PLMM_PROTOCOL_SECAGG,
                                         .mask = PLMM_MASK_RING,
-                                        .stream = PLMM_STREAM_CHACHA20,
+                                        .stream = plmm_stream_best(),
                                         .rate = UINT32_MAX,
                                         .groups = 1,
                                         .quant_bits = c->quant_bits,

@@ -97,6 +97,7 @@ static bool random_round(uint64_t seed, bool crashes, uint32_t *crashed)
     uint32_t n = 4 + (uint32_t)plmm_rng_below(&r, 5) + (plmm_rng_below(&r, 20) == 0 ? 10 : 0);
     fleet *f = fleet_new(n, 1 + (uint32_t)plmm_rng_below(&r, 9), seed);
     f->cfg.params.delta_ppm = (uint32_t)plmm_rng_below(&r, 4) * 100000;
+    f->cfg.params.stream = seed % 2 == 0 ? PLMM_STREAM_CHACHA20 : PLMM_STREAM_AES256CTR;
     plmm_graph_params g = plmm_round_graph(&f->cfg.params, n, n);
     plmm_graph_degree d;
     while (plmm_graph_degree_solve(&d, &g, NULL) != PLMM_OK) {
