@@ -38,8 +38,12 @@ plmm_status plmm_client_round_mask(const plmm_client_round *m, uint8_t *payload,
         return plmm_fail(err, PLMM_ERR_NOMEM, "no memory for %zu masks", room);
     }
     plmm_encoding e = plmm_round_encoding(&m->params);
-    plmm_status rc = plmm_encode(lanes, NULL, &e, delta, length, m->weight, &m->rounding, err);
+    plmm_xnoise noise = plmm_round_xnoise(&m->params);
+    plmm_status rc =
+        plmm_encode_int((int32_t *)lanes, NULL, &e, delta, length, m->weight,
+                        noise.kind != PLMM_NOISE_NONE ? &noise : NULL, &m->rounding, err);
     if (rc == PLMM_OK) {
+        plmm_lanes_reduce((int32_t *)lanes, all, m->params.ring_bits);
         rc = masks_make(m, masks, &n, err);
     }
     if (rc == PLMM_OK) {

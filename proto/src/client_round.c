@@ -472,6 +472,7 @@ static plmm_status on_masked(plmm_client_round *m, plmm_client_step *s)
     a->seq = m->seq;
     a->bytes = m->record;
     a->len = 33;
+    a->params = &m->params;
     a->payload_len = plmm_round_payload_bytes(&m->params);
     m->heard_ms = m->now_ms;
     return PLMM_OK;

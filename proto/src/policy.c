@@ -7,19 +7,20 @@
 
 void plmm_policy_default(plmm_policy *p, const plmm_anchor *anchor)
 {
-    *p = (plmm_policy){.anchor = *anchor,
-                       .n_min = 10,
-                       .gamma_ppm = 100000,
-                       .sigma = 40,
-                       .eta = 20,
-                       .trust = PLMM_TRUST_SEMI_MALICIOUS,
-                       .survivors_ppm = 500000,
-                       .weight_max = 1u << 16,
-                       .clip_max = 100.0,
-                       .steps_max = 100000,
-                       .protocols = 1u << PLMM_PROTOCOL_SECAGG | 1u << PLMM_PROTOCOL_ONESHOT,
-                       .masks =
-                           1u << PLMM_MASK_RING | 1u << PLMM_MASK_KAHE | 1u << PLMM_MASK_KAHE_LONG};
+    *p = (plmm_policy){
+        .anchor = *anchor,
+        .n_min = 10,
+        .gamma_ppm = 100000,
+        .sigma = 40,
+        .eta = 20,
+        .trust = PLMM_TRUST_SEMI_MALICIOUS,
+        .survivors_ppm = 500000,
+        .weight_max = 1u << 16,
+        .clip_max = 100.0,
+        .steps_max = 100000,
+        .budget = {.epsilon = INFINITY, .delta = 1e-6, .adversary = PLMM_ADVERSARY_SERVER},
+        .protocols = 1u << PLMM_PROTOCOL_SECAGG | 1u << PLMM_PROTOCOL_ONESHOT,
+        .masks = 1u << PLMM_MASK_RING | 1u << PLMM_MASK_KAHE | 1u << PLMM_MASK_KAHE_LONG};
     for (uint32_t s = 1; s < 32; s++) {
         p->streams |= plmm_stream_name(s) != NULL ? 1u << s : 0;
     }
@@ -42,6 +43,11 @@ plmm_status plmm_policy_check(const plmm_policy *p, plmm_error *err)
         return plmm_fail(err, PLMM_ERR_RANGE,
                          "policy: trust is %u, must be 1 or 2; clip_max is %g, must be positive",
                          p->trust, p->clip_max);
+    }
+    plmm_error why = {0};
+    if (plmm_budget_check(&p->budget, &why) != PLMM_OK || p->noise > 1) {
+        return plmm_fail(err, PLMM_ERR_RANGE, "policy: %s; noise is %u, must be 0 or 1", why.msg,
+                         p->noise);
     }
     if (p->vectors_n > PLMM_POLICY_FACTORS_MAX) {
         return plmm_fail(err, PLMM_ERR_RANGE, "policy: %u vectors, at most %d", p->vectors_n,
@@ -140,6 +146,10 @@ plmm_status plmm_policy_judge(const plmm_policy *policy, const plmm_round_params
     PLMM_TRY(plmm_round_params_check(p, err));
     PLMM_TRY(judge_threshold(policy, p, err));
     PLMM_TRY(judge_ways(policy, p, err));
+    if (policy->noise != 0 && p->noise == PLMM_NOISE_NONE) {
+        return plmm_fail(err, PLMM_ERR_POLICY,
+                         "the round adds no noise, this device wants differential privacy");
+    }
     if (p->weight_max > policy->weight_max) {
         return plmm_fail(err, PLMM_ERR_POLICY,
                          "the round lets a device weigh up to %u, this device wants at most %u",
@@ -156,6 +166,20 @@ plmm_status plmm_policy_judge(const plmm_policy *policy, const plmm_round_params
                          policy->steps_max);
     }
     return judge_vector(policy, p, err);
+}
+
+plmm_status plmm_policy_judge_budget(const plmm_policy *policy, const plmm_account *spent,
+                                     const plmm_round_params *p, plmm_error *err)
+{
+    if (policy->budget.epsilon == INFINITY) {
+        return PLMM_OK;
+    }
+    plmm_account cost;
+    plmm_error why = {0};
+    plmm_round_cost(&cost, p);
+    plmm_status rc = plmm_account_fits(spent, &cost, 1, &policy->budget, &why);
+    return rc == PLMM_OK ? PLMM_OK
+                         : plmm_fail(err, rc, "the round costs this device too much: %s", why.msg);
 }
 
 plmm_status plmm_policy_judge_degree(const plmm_policy *policy, const plmm_round_params *p,

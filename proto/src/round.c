@@ -1,5 +1,7 @@
 #include "plmm/round.h"
 
+#include "plmm/privacy.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -13,13 +15,37 @@ void plmm_round_params_init(plmm_round_params *p)
     p->groups = 1;
 }
 
+/* Variance of all noise that may get into a sum; of parameters that do not go together: 0. */
+static uint64_t noise_sum(const plmm_round_params *p)
+{
+    if (p->noise == PLMM_NOISE_NONE || plmm_round_noise_check(p, NULL) != PLMM_OK) {
+        return 0;
+    }
+    plmm_xnoise x = plmm_round_xnoise(p);
+    return x.kind == PLMM_NOISE_NONE ? p->noise_units : p->cohort * plmm_xnoise_kept(&x, x.levels);
+}
+
 plmm_encoding plmm_round_encoding(const plmm_round_params *p)
 {
-    return (plmm_encoding){.clip = p->clip,
-                           .quant_bits = p->quant_bits,
-                           .weight_max = p->weight_max,
-                           .n_max = p->cohort,
-                           .ring_bits = p->ring_bits};
+    plmm_encoding e = {.clip = p->clip,
+                       .quant_bits = p->quant_bits,
+                       .weight_max = p->weight_max,
+                       .n_max = p->cohort,
+                       .ring_bits = p->ring_bits,
+                       .rotate = p->rotate,
+                       .clip_bit = p->clip_bit,
+                       .noise = p->noise,
+                       .length = p->length,
+                       .noise_sum = noise_sum(p)};
+    if (p->rotate != 0) { /* public, of all parameters, and known before anything is trained */
+        plmm_hash params;
+        plmm_transcript t;
+        plmm_round_params_hash(&params, p);
+        plmm_transcript_init(&t, "rotate.1");
+        plmm_transcript_bytes(&t, params.b, sizeof params.b);
+        plmm_transcript_final(&t, &e.rotation);
+    }
+    return e;
 }
 
 plmm_graph_params plmm_round_graph(const plmm_round_params *p, uint32_t n, uint32_t eligible)
@@ -94,31 +120,12 @@ static plmm_status ways_check(const plmm_round_params *p, plmm_error *err)
     return PLMM_OK;
 }
 
-static plmm_status noise_check(const plmm_round_params *p, plmm_error *err)
-{
-    if (p->rotate > 1 || p->clip_bit > 1) {
-        return plmm_fail(err, PLMM_ERR_RANGE, "rotate is %u and clip_bit %u, must be 0 or 1",
-                         p->rotate, p->clip_bit);
-    }
-    if (p->noise == 0 && (p->noise_mode != 0 || p->noise_units != 0 || p->noise_levels != 0)) {
-        return plmm_fail(err, PLMM_ERR_RANGE,
-                         "no noise, but noise_mode %u, noise_units %llu, noise_levels %u",
-                         p->noise_mode, (unsigned long long)p->noise_units, p->noise_levels);
-    }
-    if (p->noise != 0 || p->rotate != 0 || p->clip_bit != 0) {
-        return plmm_fail(err, PLMM_ERR_UNSUPPORTED,
-                         "noise %u, rotate %u, clip_bit %u: not in this build", p->noise, p->rotate,
-                         p->clip_bit);
-    }
-    return PLMM_OK;
-}
-
 plmm_status plmm_round_params_check(const plmm_round_params *p, plmm_error *err)
 {
     PLMM_TRY(plmm_expert_check(p->expert, err));
     PLMM_TRY(counts_check(p, err));
     PLMM_TRY(ways_check(p, err));
-    PLMM_TRY(noise_check(p, err));
+    PLMM_TRY(plmm_round_noise_check(p, err));
     if (p->length < 1 || p->length > PLMM_VECTOR_MAX) {
         return plmm_fail(err, PLMM_ERR_RANGE, "vector length is %u, must be 1..%d", p->length,
                          PLMM_VECTOR_MAX);

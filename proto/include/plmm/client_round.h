@@ -40,6 +40,9 @@
  *     record in order, UPLOAD_LOST if the record of the upload is there but the vector is not, then
  *     RESUME. If the journal is empty, START a new one.
  *
+ *  8. Privacy: with PERSIST_UPLOAD, in the same transaction, add plmm_round_cost of its params to
+ *     the device's account, whatever becomes of the round: from then on it can be in a sum.
+ *
  * A step that fails leaves the machine as it was. Statuses of a step:
  *   PLMM_OK          actions, perhaps none
  *   PLMM_ERR_STALE   late, duplicate or of another round: normal, ignore
@@ -68,6 +71,7 @@ typedef struct plmm_client_config {
     uint32_t last_attempt;
     plmm_link link;          /* last verified link of the registrar's chain; zero: the anchor's */
     plmm_channels *channels; /* borrowed until the machine is freed; NULL: fresh keys each round */
+    plmm_account spent;      /* privacy: its own account of this expert, see duty 8 */
     uint32_t resend_ms;      /* send again what was not answered: 5,000 is reasonable; > 0 */
     uint32_t silence_ms;     /* give up when nothing was heard for so long; > resend_ms */
 } plmm_client_config;
@@ -115,7 +119,7 @@ typedef enum plmm_client_action_type {
     PLMM_CLIENT_DO_SEND,           /* bytes, len */
     PLMM_CLIENT_DO_SEND_UPLOAD,    /* bytes, len: the head; then the stored vector: payload_len */
     PLMM_CLIENT_DO_PERSIST,        /* seq, bytes, len: the record */
-    PLMM_CLIENT_DO_PERSIST_UPLOAD, /* seq, bytes, len: the record; and the vector: payload_len */
+    PLMM_CLIENT_DO_PERSIST_UPLOAD, /* params, seq, bytes, len: the record; the vector: payload_len */
     PLMM_CLIENT_DO_TRAIN,          /* params */
     PLMM_CLIENT_DO_MASK,           /* params, weight, payload_len */
     PLMM_CLIENT_DO_FINISH, /* round, attempt, link, model (the version to fetch), survivors */

@@ -7,7 +7,7 @@
 #ifndef PLMM_POLICY_H
 #define PLMM_POLICY_H
 
-#include "plmm/round.h"
+#include "plmm/privacy.h"
 
 enum { PLMM_POLICY_FACTORS_MAX = 4 };
 
@@ -31,13 +31,16 @@ typedef struct plmm_policy {
     uint32_t protocols;     /* bit p: protocol p is good */
     uint32_t masks;         /* bit m: masking m is good */
     uint32_t streams;       /* bit s: mask stream s is good */
+    uint32_t noise;         /* 1: refuse a round without differential privacy */
+    plmm_budget budget;     /* refuse what would spend more; epsilon INFINITY: no bound */
     uint32_t vectors_n;
     plmm_policy_vector vectors[PLMM_POLICY_FACTORS_MAX];
 } plmm_policy;
 
 /* Defaults: n_min 10, gamma 10 %, sigma 40, eta 20, semi-malicious, survivors at least half of the
  * roster, weight up to 2^16, clip up to 100, steps up to 100,000, every protocol, masking and
- * stream of this build; no vectors: the caller adds those of its model. */
+ * stream of this build; no vectors: the caller adds those of its model. No noise wanted; no bound of epsilon, delta 10^-6
+ * against the aggregator. */
 void plmm_policy_default(plmm_policy *p, const plmm_anchor *anchor);
 
 /* PLMM_ERR_RANGE, naming the field, if the policy itself makes no sense. */
@@ -47,6 +50,13 @@ PLMM_NODISCARD plmm_status plmm_policy_check(const plmm_policy *p, plmm_error *e
  * what the policy wants; PLMM_ERR_RANGE if the parameters are not even possible. */
 PLMM_NODISCARD plmm_status plmm_policy_judge(const plmm_policy *policy, const plmm_round_params *p,
                                              plmm_error *err);
+
+/* Judges what a sum of the round would cost this device beside what it *spent already.
+ * PLMM_ERR_POLICY with a sentence if that is beyond the policy's budget. *p passed
+ * plmm_policy_judge. */
+PLMM_NODISCARD plmm_status plmm_policy_judge_budget(const plmm_policy *policy,
+                                                    const plmm_account *spent,
+                                                    const plmm_round_params *p, plmm_error *err);
 
 /* Judges a roster of n out of `eligible` and the degree the aggregator announced: both are computed
  * again. PLMM_ERR_POLICY with a sentence if n is above the cohort or the eligible, below n_min, or k
