@@ -61,6 +61,7 @@ plmm_status plmm_client_on_invite(plmm_client_round *m, plmm_client_step *s)
     }
     if (!m->replaying && /* what is replayed was judged, and may be in the account by now (D4) */
         plmm_policy_judge_budget(&m->cfg.policy, &m->cfg.spent, &p, &why) != PLMM_OK) {
+        s->out->refusal = PLMM_REFUSAL_WEAK;
         return plmm_client_leave(m, s->out, PLMM_ABORT_POLICY, NULL, "%s", why.msg);
     }
     if (!plmm_equal(&p.model, &m->cfg.model, sizeof p.model)) { /* (C9) */

@@ -212,6 +212,13 @@ plmm_status plmm_policy_judge_degree(const plmm_policy *policy, const plmm_round
                          "this device computes %u and %u",
                          k, t, n, d.k, d.t);
     }
+    if (p->noise_mode == PLMM_NOISE_DISTRIBUTED && g.corrupt > plmm_round_corrupt(p)) {
+        return plmm_fail(
+            err, PLMM_ERR_POLICY,
+            "%u of the %u devices that may take part may be corrupt, the round's noise "
+            "is made for at most %u (cohort %u)",
+            g.corrupt, eligible, plmm_round_corrupt(p), p->cohort);
+    }
     *refusal = PLMM_REFUSAL_NONE;
     return PLMM_OK;
 }
