@@ -10,6 +10,7 @@
 
 #include "merkle.h"
 #include "plmm/agg_round.h"
+#include "plmm/privacy.h"
 #include "session.h"
 
 #define PLMM_NONE UINT32_MAX
@@ -76,6 +77,7 @@ struct plmm_agg_round {
     uint8_t *tags;        /* n x k likewise */
     uint8_t *reveals;     /* n x k: what i revealed of its s-th neighbour */
     uint8_t *reveal_has;  /* n sets over k */
+    plmm_seed *surplus;   /* n: of the noise that i's vector can do without */
     uint8_t *sharers, *going, *survivors, *agreed; /* sets over n; one block, at sharers */
     uint32_t awaited;                              /* answers this phase still waits for */
     uint32_t expelled;

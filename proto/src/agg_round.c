@@ -76,10 +76,13 @@ void plmm_agg_round_free(plmm_agg_round *m)
     if (m->reveals != NULL) {
         plmm_wipe(m->reveals, (size_t)m->session.n * m->session.k * PLMM_REVEAL_SHARE);
     }
+    if (m->surplus != NULL) {
+        plmm_wipe(m->surplus, m->session.n * sizeof m->surplus[0]);
+    }
     void *const blocks[] = {m->slots,     m->table,   m->to,         m->slot_of,    m->request,
                             m->ids,       m->nodes,   m->near,       m->did,        m->boxes,
                             m->tags,      m->reveals, m->complaints, m->reveal_has, m->sharers,
-                            m->ack_index, m->ack_seq};
+                            m->ack_index, m->ack_seq, m->surplus};
     for (size_t i = 0; i < sizeof blocks / sizeof blocks[0]; i++) {
         plmm_free(blocks[i]);
     }

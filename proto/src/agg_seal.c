@@ -118,12 +118,13 @@ static bool session_alloc(plmm_agg_round *m)
     m->tags = plmm_alloc(nk, PLMM_TAG_BYTES);
     m->reveals = plmm_alloc(nk, PLMM_REVEAL_SHARE);
     m->reveal_has = plmm_alloc(n, plmm_set_bytes(m->session.k));
+    m->surplus = plmm_alloc(n, sizeof m->surplus[0]);
     m->sharers = plmm_alloc(4, plmm_set_bytes(m->session.n));
     m->ack_index = plmm_alloc(n, sizeof m->ack_index[0]);
     m->ack_seq = plmm_alloc(n, sizeof m->ack_seq[0]);
     if (m->near == NULL || m->did == NULL || m->complaints == NULL || m->boxes == NULL ||
-        m->tags == NULL || m->reveals == NULL || m->reveal_has == NULL || m->sharers == NULL ||
-        m->ack_index == NULL || m->ack_seq == NULL) {
+        m->tags == NULL || m->reveals == NULL || m->reveal_has == NULL || m->surplus == NULL ||
+        m->sharers == NULL || m->ack_index == NULL || m->ack_seq == NULL) {
         return false;
     }
     m->going = m->sharers + plmm_set_bytes(m->session.n);

@@ -303,8 +303,11 @@ static plmm_status on_reveal(plmm_agg_round *m, plmm_agg_step *s)
     uint32_t i = s->slot->index, k = m->session.k, set_k = plmm_set_bytes(k);
     const uint32_t *near = plmm_agg_near(m, i);
     const uint8_t *set = s->frame.bulk, *share;
+    uint32_t level, survivors = plmm_set_count(m->survivors, m->session.n);
+    size_t seed =
+        plmm_round_surplus(&m->cfg.params, survivors, &level) ? sizeof m->surplus[0].b : 0;
     if (s->frame.bulk_len < set_k || s->frame.body_len != 0 || !plmm_set_canonical(set, k) ||
-        s->frame.bulk_len != set_k + (size_t)plmm_set_count(set, k) * PLMM_SHARE_BYTES) {
+        s->frame.bulk_len != set_k + (size_t)plmm_set_count(set, k) * PLMM_SHARE_BYTES + seed) {
         return expel(m, s, "does not have the shares it announces");
     }
     share = set + set_k;
@@ -328,6 +331,7 @@ static plmm_status on_reveal(plmm_agg_round *m, plmm_agg_step *s)
             share += PLMM_SHARE_BYTES;
         }
     }
+    memcpy(m->surplus[i].b, share, seed);
     m->did[i] |= PLMM_DID_REVEAL;
     plmm_agg_answered(m, s->out);
     return PLMM_OK;

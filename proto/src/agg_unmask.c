@@ -276,6 +276,29 @@ static plmm_status unmask(work *w, plmm_agg_unmasked *out, plmm_error *err)
     return PLMM_OK;
 }
 
+/* The sum is in the clear: takes out the noise that these survivors can do without, and adds the
+ * aggregator's own before anything else reads it. Whoever revealed nothing leaves its surplus in. */
+static plmm_status noise(const plmm_agg_round *m, uint32_t *sum, plmm_error *err)
+{
+    const plmm_round_params *p = &m->cfg.params;
+    uint32_t level, survivors = plmm_set_count(m->survivors, m->session.n);
+    size_t lanes = plmm_round_lanes(p);
+    plmm_seed own;
+    if (plmm_round_surplus(p, survivors, &level)) {
+        plmm_xnoise x = plmm_round_xnoise(p);
+        for (uint32_t i = 0; i < m->session.n; i++) {
+            if (plmm_set_has(m->survivors, i) && (m->did[i] & PLMM_DID_REVEAL) != 0) {
+                PLMM_TRY(plmm_xnoise_remove((int32_t *)sum, lanes, &x, level, &m->surplus[i], err));
+            }
+        }
+        plmm_lanes_reduce((int32_t *)sum, lanes, p->mask == PLMM_MASK_RING ? p->ring_bits : 32);
+    }
+    plmm_seed_derive(&own, &m->seed, "noise.01", p->attempt);
+    plmm_status rc = plmm_round_add_central(sum, p, &own, err);
+    plmm_wipe(&own, sizeof own);
+    return rc;
+}
+
 plmm_status plmm_agg_round_unmask(const plmm_agg_round *m, void *sum, plmm_agg_unmasked *out,
                                   plmm_error *err)
 {
@@ -294,6 +317,7 @@ plmm_status plmm_agg_round_unmask(const plmm_agg_round *m, void *sum, plmm_agg_u
         w->liar = liar;
         w->done = liar + plmm_set_bytes(m->session.n);
         rc = unmask(w, out, err);
+        rc = rc == PLMM_OK && out->ok ? noise(m, sum, err) : rc;
         out->liars = plmm_set_count(liar, m->session.n);
         plmm_wipe(w, sizeof *w);
     }

@@ -594,6 +594,21 @@ static uint32_t agreeing(const plmm_client_round *m, const uint8_t *set, const u
     return good;
 }
 
+/* The seed of the noise that so many survivors can do without: 0 or 32 octets. (D5) */
+static size_t surplus_put(const plmm_client_round *m, uint8_t *out)
+{
+    uint32_t level;
+    if (!plmm_round_surplus(&m->params, plmm_set_count(m->survivors, m->session.n), &level)) {
+        return 0;
+    }
+    plmm_seed g;
+    plmm_xnoise_root(&g, &m->rounding);
+    plmm_xnoise_chain(&g, &g, level + 1);
+    memcpy(out, g.b, sizeof g.b);
+    plmm_wipe(&g, sizeof g);
+    return sizeof g.b;
+}
+
 plmm_status plmm_client_on_agreed(plmm_client_round *m, plmm_client_step *s)
 {
     uint32_t k = m->session.k, set_k = plmm_set_bytes(k);
@@ -622,6 +637,7 @@ plmm_status plmm_client_on_agreed(plmm_client_round *m, plmm_client_step *s)
         share += PLMM_SHARE_BYTES;
         plmm_set_put(out, i);
     }
+    share += surplus_put(m, share);
     plmm_frame f;
     plmm_client_frame_init(m, &f, PLMM_MSG_REVEAL);
     plmm_client_compose(m, &f, (size_t)(share - out));

@@ -35,6 +35,16 @@ plmm_xnoise plmm_round_xnoise(const plmm_round_params *p)
     return x;
 }
 
+bool plmm_round_surplus(const plmm_round_params *p, uint32_t survivors, uint32_t *level)
+{
+    if (p->noise == PLMM_NOISE_NONE || p->noise_mode != PLMM_NOISE_DISTRIBUTED) {
+        return false;
+    }
+    plmm_xnoise x = plmm_round_xnoise(p);
+    *level = plmm_xnoise_level(&x, p->cohort - survivors);
+    return *level < x.levels;
+}
+
 plmm_status plmm_round_noise_check(const plmm_round_params *p, plmm_error *err)
 {
     if (p->rotate > 1 || p->clip_bit > 1) {

@@ -88,7 +88,7 @@ typedef struct fleet {
     uint32_t enrolled_n;
     uint32_t seals; /* requests that were sealed */
     fleet_device d[FLEET_MAX];
-    uint32_t *sum, result[FLEET_LENGTH_MAX + 1];
+    uint32_t *sum, result[FLEET_LENGTH_MAX + 2];
     fleet_journal journal;
     fleet_bytes inputs[FLEET_MAX];
     fleet_letter queue[FLEET_QUEUE_MAX];
@@ -370,7 +370,7 @@ static inline void fleet_client_train(fleet *f, uint32_t i, const plmm_client_ac
             f, i, (plmm_client_event){.type = PLMM_CLIENT_EV_TRAINED, .weight = d->weight}, NULL);
         return;
     }
-    uint32_t lanes[FLEET_LENGTH_MAX + 1];
+    uint32_t lanes[FLEET_LENGTH_MAX + 2];
     plmm_free(d->payload.p);
     d->payload = (fleet_bytes){plmm_alloc(a->payload_len, 1), a->payload_len};
     CHECK(plmm_client_round_mask(d->m, d->payload.p, &d->digest, lanes, d->delta, f->length,
@@ -445,6 +445,9 @@ static inline void fleet_client_obey(fleet *f, uint32_t i, const plmm_client_act
         if (a->type == PLMM_CLIENT_DO_PERSIST_UPLOAD) {
             plmm_free(d->stored.p);
             d->stored = fleet_copy(d->payload.p, d->payload.len);
+            plmm_account cost;
+            plmm_round_cost(&cost, a->params);
+            plmm_account_add(&d->cfg.spent, &cost, 1);
         }
         if (fleet_crashes(f, false)) { /* durable, and nobody was told */
             fleet_client_crash(f, i);
@@ -602,7 +605,7 @@ static inline void fleet_agg_obey(fleet *f, const plmm_agg_action *a)
     case PLMM_AGG_DO_FINISH:
         f->finished = true;
         f->in_sum = a->n;
-        memcpy(f->result, f->sum, ((size_t)f->length + 1) * sizeof f->sum[0]);
+        memcpy(f->result, f->sum, plmm_round_lanes(&f->cfg.params) * sizeof f->sum[0]);
         fleet_agg_event(f, (plmm_agg_event){.type = PLMM_AGG_EV_PUBLISHED, .model = {{0x55}}},
                         NULL);
         break;
@@ -753,9 +756,19 @@ static inline void fleet_lanes(const fleet *f, uint32_t i, uint32_t *lanes)
     plmm_kdf(root.b, f->d[i].seed.b, "round.rt", h.b, sizeof h.b);
     plmm_seed_derive(&rounding, &root, "rounding", 0);
     plmm_encoding e = plmm_round_encoding(&p);
-    uint32_t w = f->d[i].weight < p.weight_max ? f->d[i].weight : p.weight_max;
-    CHECK(plmm_encode(lanes, NULL, &e, f->d[i].delta, f->length, w, &rounding, &err) == PLMM_OK,
+    plmm_xnoise x = plmm_round_xnoise(&p);
+    uint32_t w = f->d[i].weight < p.weight_max ? f->d[i].weight : p.weight_max, level;
+    int32_t *v = (int32_t *)lanes;
+    CHECK(plmm_encode_int(v, NULL, &e, f->d[i].delta, f->length, w, x.kind != 0 ? &x : NULL,
+                          &rounding, &err) == PLMM_OK,
           "%s", err.msg);
+    if (f->d[i].reveal.p != NULL && plmm_round_surplus(&p, f->in_sum, &level)) {
+        plmm_xnoise_root(&root, &rounding);
+        plmm_xnoise_chain(&root, &root, level + 1);
+        CHECK(plmm_xnoise_remove(v, plmm_round_lanes(&p), &x, level, &root, &err) == PLMM_OK, "%s",
+              err.msg);
+    }
+    plmm_lanes_reduce(v, plmm_round_lanes(&p), p.ring_bits);
 }
 
 /* After a run: if it finished, the sum is to the bit that of the survivors. */
@@ -765,15 +778,22 @@ static inline void fleet_check_sum(const fleet *f)
         return;
     }
     uint64_t ids[FLEET_MAX];
-    uint32_t n, want[FLEET_LENGTH_MAX + 1] = {0}, lanes[FLEET_LENGTH_MAX + 1];
+    uint32_t n, want[FLEET_LENGTH_MAX + 2] = {0}, lanes[FLEET_LENGTH_MAX + 2];
+    size_t all = plmm_round_lanes(&f->cfg.params);
     plmm_agg_round_survivors(f->agg, ids, &n);
     CHECK(n == f->in_sum && n >= f->cfg.params.n_min, "%u survivors, %u in the sum", n, f->in_sum);
     for (uint32_t s = 0; s < n; s++) {
         fleet_lanes(f, fleet_place(f, ids[s]), lanes);
-        plmm_ring_add(want, lanes, (size_t)f->length + 1, f->cfg.params.ring_bits);
+        plmm_ring_add(want, lanes, all, f->cfg.params.ring_bits);
     }
-    CHECK(memcmp(want, f->result, ((size_t)f->length + 1) * sizeof want[0]) == 0,
-          "the sum over %u devices is exact", n);
+    if (f->cfg.params.noise_mode == PLMM_NOISE_CENTRAL) { /* the aggregator's, of its own seed */
+        plmm_seed own;
+        plmm_error err;
+        plmm_seed_derive(&own, &f->agg_seed, "noise.01", f->cfg.params.attempt);
+        CHECK(plmm_round_add_central(want, &f->cfg.params, &own, &err) == PLMM_OK, "%s", err.msg);
+    }
+    CHECK(memcmp(want, f->result, all * sizeof want[0]) == 0, "the sum over %u devices is exact",
+          n);
 }
 
 #endif

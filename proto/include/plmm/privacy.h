@@ -35,6 +35,10 @@ uint32_t plmm_round_corrupt(const plmm_round_params *p);
 /* Noise that one device adds; kind PLMM_NOISE_NONE if it adds none. */
 plmm_xnoise plmm_round_xnoise(const plmm_round_params *p);
 
+/* True if noise has to be taken out of a sum of so many survivors (>= n_min), *level = the last
+ * component that stays in: each survivor's REVEAL then ends with its seed of component *level + 1. */
+bool plmm_round_surplus(const plmm_round_params *p, uint32_t survivors, uint32_t *level);
+
 /* PLMM_ERR_RANGE with a sentence if the fields of noise do not go together, or too few honest
  * survivors are left to make it. Part of plmm_round_params_check. */
 PLMM_NODISCARD plmm_status plmm_round_noise_check(const plmm_round_params *p, plmm_error *err);
