@@ -90,6 +90,9 @@ static void test_honest(void)
     for (uint32_t drops = 0; drops <= 40; drops++) {
         uint32_t level = plmm_xnoise_level(&x, drops), honest = 100 - drops - 8;
         uint64_t sum = honest * plmm_xnoise_kept(&x, level);
+        uint32_t stays = 99;
+        CHECK(plmm_round_surplus(&p, 100 - drops, &stays) == (level < 8) && stays == level,
+              "%u dropped: level %u, %u", drops, level, stays);
         CHECK(sum >= p.noise_units, "%u dropped: %g of %g", drops, (double)sum,
               (double)p.noise_units);
     }
