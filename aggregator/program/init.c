@@ -1,4 +1,4 @@
-/* plmm-aggregator init and enroll. */
+/* plmm-aggregator init. */
 #include "node.h"
 
 #include "plmm/alloc.h"
@@ -17,15 +17,6 @@ static plmm_status need(const plmm_cli_args *a, const char *name, char *out, siz
     }
     (void)snprintf(out, cap, "%s", text);
     return PLMM_OK;
-}
-
-static plmm_status set_hex(plmm_node_store *s, const char *name, const uint8_t *bytes, size_t len,
-                           plmm_error *err)
-{
-    char text[129];
-    PLMM_ASSERT(2 * len < sizeof text);
-    plmm_hex_write(text, bytes, len);
-    return plmm_node_set(s, name, text, err);
 }
 
 /* The first version: an adapter whose product is zero. */
@@ -68,6 +59,35 @@ static plmm_status first_version(node *n, const plmm_sign_sk *key, plmm_error *e
     return rc;
 }
 
+/* What the registrar tells devices of this expert, and whom it seals for. */
+static plmm_status write_card(const node *n, plmm_error *err)
+{
+    char path[PLMM_PATH_MAX];
+    plmm_text text = {0};
+    plmm_json_writer w;
+    PLMM_TRY(node_path(n->dir, "expert.pub", path, err));
+    plmm_json_begin(&w, PLMM_JSON_PRETTY, plmm_text_sink, &text);
+    plmm_json_open_object(&w);
+    node_put_text(&w, "plmm", "expert");
+    node_put_text(&w, "expert", n->config.expert);
+    node_put_text(&w, "address", n->config.address);
+    node_put_hex(&w, "aggregator", n->key.b, sizeof n->key.b);
+    node_put_hex(&w, "base", n->base.b, sizeof n->base.b);
+    node_put_text(&w, "method", plmm_method_table(&(size_t){0})[n->config.method].name);
+    plmm_json_put_key(&w, "rank");
+    plmm_json_put_u64(&w, n->config.rank);
+    plmm_json_put_key(&w, "alpha");
+    plmm_json_put_real(&w, n->config.alpha);
+    plmm_json_put_key(&w, "targets");
+    plmm_json_open_array(&w);
+    for (uint32_t i = 0; i < n->config.targets_n; i++) {
+        plmm_json_put_text(&w, n->config.targets[i]);
+    }
+    plmm_json_close_array(&w);
+    plmm_json_close_object(&w);
+    return node_write_json(path, &text, plmm_json_end(&w, err), err);
+}
+
 static plmm_status write_config(const node *n, plmm_error *err)
 {
     char path[PLMM_PATH_MAX];
@@ -76,26 +96,17 @@ static plmm_status write_config(const node *n, plmm_error *err)
     PLMM_TRY(node_path(n->dir, "node.json", path, err));
     plmm_json_begin(&w, PLMM_JSON_PRETTY, plmm_text_sink, &text);
     plmm_config_dump(&node_table, &n->config, &w);
-    plmm_status rc = plmm_json_end(&w, err);
-    rc = rc == PLMM_OK ? plmm_text_sink(&text, "\n", 1, err) : rc;
-    rc = rc == PLMM_OK ? plmm_file_write(path, text.text, text.len, PLMM_MODE_PUBLIC, err) : rc;
-    plmm_text_free(&text);
-    return rc;
+    return node_write_json(path, &text, plmm_json_end(&w, err), err);
 }
 
 /* Everything but node.json, which is written last: without it the directory is no state. */
 static plmm_status make_parts(node *n, plmm_error *err)
 {
     char path[PLMM_PATH_MAX];
-    plmm_sign_sk key, registrar;
+    plmm_sign_sk key;
     PLMM_TRY(plmm_dir_make(n->dir, PLMM_MODE_DIR, err));
     PLMM_TRY(node_path(n->dir, "node.key", path, err));
     PLMM_TRY(node_key_make(path, &n->key, &key, err));
-    PLMM_TRY(node_path(n->dir, "registrar.key", path, err));
-    PLMM_TRY(node_key_make(path, &n->registrar, &registrar, err));
-    plmm_status linked = node_chain_begin(n, &registrar, err);
-    plmm_wipe(&registrar, sizeof registrar);
-    PLMM_TRY(linked);
     PLMM_TRY(node_path(n->dir, "node.db", path, err));
     PLMM_TRY(plmm_node_open(path, &n->store, err));
     PLMM_TRY(node_path(n->dir, "versions", path, err));
@@ -103,10 +114,9 @@ static plmm_status make_parts(node *n, plmm_error *err)
     plmm_status rc = first_version(n, &key, err);
     plmm_wipe(&key, sizeof key);
     PLMM_TRY(rc);
-    PLMM_TRY(set_hex(n->store, "aggregator", n->key.b, sizeof n->key.b, err));
-    PLMM_TRY(set_hex(n->store, "registrar", n->registrar.b, sizeof n->registrar.b, err));
-    PLMM_TRY(set_hex(n->store, "link", n->link.b, sizeof n->link.b, err));
-    PLMM_TRY(set_hex(n->store, "base", n->base.b, sizeof n->base.b, err));
+    PLMM_TRY(node_set_hex(n->store, "aggregator", n->key.b, sizeof n->key.b, err));
+    PLMM_TRY(node_set_hex(n->store, "base", n->base.b, sizeof n->base.b, err));
+    PLMM_TRY(write_card(n, err));
     return write_config(n, err);
 }
 
@@ -135,126 +145,9 @@ plmm_status node_init(plmm_cli_args *a, plmm_error *err)
     plmm_status rc = make_parts(&n, err);
     node_close(&n);
     if (rc == PLMM_OK) {
-        (void)printf("%s: expert %s, version 1\nnext: plmm-aggregator enroll %s DEVICE.pub, then "
-                     "plmm-aggregator serve %s\n",
+        (void)printf("%s: expert %s, version 1\nnext: plmm-aggregator registrar init REG --expert "
+                     "%s/expert.pub, and copy REG/registrar.pub to %s\n",
                      n.dir, n.config.expert, n.dir, n.dir);
-    }
-    return rc;
-}
-
-/* ---- enroll ---- */
-
-static plmm_status read_device(const char *path, plmm_sign_pk *key, plmm_error *err)
-{
-    uint8_t *text = NULL;
-    size_t len = 0;
-    plmm_json *root = NULL;
-    const char *kind = NULL, *hex = NULL;
-    PLMM_TRY(plmm_file_read(path, 1 << 16, &text, &len, err));
-    plmm_status rc = plmm_json_parse((char *)text, len, path, NULL, &root, err);
-    plmm_free(text);
-    PLMM_TRY(rc);
-    rc = plmm_json_need_text(root, path, "plmm", 32, &kind, err);
-    if (rc == PLMM_OK && strcmp(kind, "device") != 0) {
-        rc = plmm_fail(err, PLMM_ERR_FORMAT, "%s is no device's public key but \"%s\"", path, kind);
-    }
-    rc = rc == PLMM_OK ? plmm_json_need_text(root, path, "key", 64, &hex, err) : rc;
-    rc = rc == PLMM_OK ? plmm_hex_read(key->b, sizeof key->b, hex, path, err) : rc;
-    plmm_json_free(root);
-    return rc;
-}
-
-static void put_hex(plmm_json_writer *w, const char *key, const uint8_t *bytes, size_t len)
-{
-    char text[257];
-    PLMM_ASSERT(2 * len < sizeof text);
-    plmm_hex_write(text, bytes, len);
-    plmm_json_put_key(w, key);
-    plmm_json_put_text(w, text);
-}
-
-static void put_text(plmm_json_writer *w, const char *key, const char *text)
-{
-    plmm_json_put_key(w, key);
-    plmm_json_put_text(w, text);
-}
-
-/* What the device is to pin: keys, certificate, and what the expert's adapters look like. */
-static plmm_status write_bundle(const node *n, const plmm_certificate *c, const char *path,
-                                plmm_error *err)
-{
-    plmm_text text = {0};
-    plmm_json_writer w;
-    plmm_json_begin(&w, PLMM_JSON_PRETTY, plmm_text_sink, &text);
-    plmm_json_open_object(&w);
-    put_text(&w, "plmm", "enrolment");
-    put_text(&w, "expert", n->config.expert);
-    put_text(&w, "address", n->config.address);
-    plmm_json_put_key(&w, "device");
-    plmm_json_put_u64(&w, c->device);
-    put_hex(&w, "key", c->key.b, sizeof c->key.b);
-    put_hex(&w, "certificate", c->signature.b, sizeof c->signature.b);
-    put_hex(&w, "aggregator", n->key.b, sizeof n->key.b);
-    put_hex(&w, "registrar", n->registrar.b, sizeof n->registrar.b);
-    put_hex(&w, "link", n->link.b, sizeof n->link.b);
-    put_hex(&w, "base", n->base.b, sizeof n->base.b);
-    plmm_json_put_key(&w, "method");
-    plmm_json_put_text(&w, plmm_method_table(&(size_t){0})[n->config.method].name);
-    plmm_json_put_key(&w, "rank");
-    plmm_json_put_u64(&w, n->config.rank);
-    plmm_json_put_key(&w, "alpha");
-    plmm_json_put_real(&w, n->config.alpha);
-    plmm_json_put_key(&w, "targets");
-    plmm_json_open_array(&w);
-    for (uint32_t i = 0; i < n->config.targets_n; i++) {
-        plmm_json_put_text(&w, n->config.targets[i]);
-    }
-    plmm_json_close_array(&w);
-    plmm_json_close_object(&w);
-    plmm_status rc = plmm_json_end(&w, err);
-    rc = rc == PLMM_OK ? plmm_text_sink(&text, "\n", 1, err) : rc;
-    rc = rc == PLMM_OK ? plmm_file_write(path, text.text, text.len, PLMM_MODE_PUBLIC, err) : rc;
-    plmm_text_free(&text);
-    return rc;
-}
-
-static plmm_status certify(node *n, const plmm_cli_args *a, plmm_certificate *c, plmm_error *err)
-{
-    char path[PLMM_PATH_MAX];
-    plmm_sign_sk registrar;
-    plmm_sign_pk registrar_pk, device;
-    uint64_t id;
-    PLMM_TRY(read_device(a->operands[1], &device, err));
-    PLMM_TRY(node_path(n->dir, "registrar.key", path, err));
-    PLMM_TRY(node_key_read(path, &registrar_pk, &registrar, err));
-    plmm_status rc = PLMM_OK;
-    if (!plmm_equal(&registrar_pk, &n->registrar, sizeof registrar_pk)) {
-        rc = plmm_fail(err, PLMM_ERR_STATE, "%s is not the key that this expert was begun with",
-                       path);
-    }
-    rc = rc == PLMM_OK ? plmm_node_device_next(n->store, &id, err) : rc;
-    rc = rc == PLMM_OK ? plmm_certificate_issue(c, &registrar, n->config.expert, id, &device, err)
-                       : rc;
-    plmm_wipe(&registrar, sizeof registrar);
-    PLMM_TRY(rc);
-    return plmm_node_device_add(n->store, c, plmm_cli_text(a, "label"), plmm_clock_wall_ms(), err);
-}
-
-plmm_status node_enroll(plmm_cli_args *a, plmm_error *err)
-{
-    node n;
-    plmm_certificate c;
-    PLMM_TRY(plmm_crypto_init(err));
-    PLMM_TRY(node_open(&n, a->operands[0], a, err));
-    plmm_status rc = certify(&n, a, &c, err);
-    rc = rc == PLMM_OK ? write_bundle(&n, &c, plmm_cli_text(a, "out"), err) : rc;
-    rc = rc == PLMM_OK ? plmm_node_audit(n.store, plmm_clock_wall_ms(), "enrol", c.device,
-                                         plmm_cli_text(a, "label"), err)
-                       : rc;
-    node_close(&n);
-    if (rc == PLMM_OK) {
-        (void)printf("device %llu of %s: %s\n", (unsigned long long)c.device, n.config.expert,
-                     plmm_cli_text(a, "out"));
     }
     return rc;
 }

@@ -1,6 +1,8 @@
 /* plmm-aggregator: an expert's server. */
 #include "node.h"
 
+#include <string.h>
+
 static const plmm_cli_option init_options[] = {
     {"expert", PLMM_CLI_TEXT, "NAME", NULL, 0, 0, "name of the expert: a-z 0-9 . - _ (needed)"},
     {"base", PLMM_CLI_TEXT, "MODEL", NULL, 0, 0,
@@ -8,12 +10,6 @@ static const plmm_cli_option init_options[] = {
     {"set", PLMM_CLI_LIST, "KEY=VALUE", NULL, 0, 0, "override a key of the configuration"},
     {"print-config", PLMM_CLI_FLAG, NULL, NULL, 0, 0,
      "print every key with its help and make nothing"},
-};
-
-static const plmm_cli_option enroll_options[] = {
-    {"out", PLMM_CLI_TEXT, "FILE", "enrolment.json", 0, 0, "where the bundle is written"},
-    {"label", PLMM_CLI_TEXT, "TEXT", "", 0, 0, "a name for the device in status"},
-    {"set", PLMM_CLI_LIST, "KEY=VALUE", NULL, 0, 0, "override a key of the configuration"},
 };
 
 static const plmm_cli_option serve_options[] = {
@@ -37,23 +33,24 @@ static const plmm_cli_option export_options[] = {
     {"set", PLMM_CLI_LIST, "KEY=VALUE", NULL, 0, 0, "override a key of the configuration"},
 };
 
+/* Only for the help: main takes it before. */
+static plmm_status see_registrar(plmm_cli_args *a, plmm_error *err)
+{
+    (void)a;
+    return plmm_fail(err, PLMM_ERR_CONFIG, "see plmm-aggregator registrar --help");
+}
+
 #define OPTIONS(o) o, sizeof o / sizeof o[0]
 
 static const plmm_cli_verb verbs[] = {
     {"init", "STATE", 0, 1, "begin an expert: keys, configuration, first version",
-     "Makes the directory STATE with a key for the node, a key for the registrar (both mode 0600), "
+     "Makes the directory STATE with a key for the node (mode 0600), the configuration node.json, "
      "the\n"
-     "configuration node.json, the database node.db and version 1: an adapter that changes nothing "
-     "yet.\n\n"
+     "database node.db, version 1 (an adapter that changes nothing yet) and expert.pub, which the "
+     "registrar\n"
+     "is begun with.\n\n"
      "  plmm-aggregator init art --expert art --base models/base --set round.cohort=20",
      OPTIONS(init_options), node_init},
-    {"enroll", "STATE DEVICE.pub", 2, 2, "certify a device's key, write its bundle",
-     "DEVICE.pub is what plmm-client init wrote. The bundle tells the device its certificate, the "
-     "keys\n"
-     "it is to trust and where to dial; it holds no secret, but must reach the device unchanged. "
-     "This is\n"
-     "the one verb that opens registrar.key: keep that file elsewhere while serve runs.",
-     OPTIONS(enroll_options), node_enroll},
     {"serve", "STATE", 1, 1, "run rounds of training",
      "Listens on the address of the configuration (loopback addresses only: the channel is not "
      "encrypted\n"
@@ -68,10 +65,15 @@ static const plmm_cli_verb verbs[] = {
      "result:\n"
      "PeftModel.from_pretrained(base, DIR).",
      OPTIONS(export_options), node_export},
+    {"registrar", "VERB ...", 0, PLMM_CLI_VALUES_MAX, "certify devices and seal rosters", NULL,
+     NULL, 0, see_registrar},
 };
 
 int main(int argc, char **argv)
 {
+    if (argc > 1 && strcmp(argv[1], "registrar") == 0) {
+        return registrar_main(argc - 1, argv + 1);
+    }
     static const plmm_cli_program program = {
         "plmm-aggregator", "an expert's server: sums what devices learned, publishes versions",
         "An aggregator learns the sum of at least round.n_min devices' updates and nothing of "

@@ -2,6 +2,7 @@
 
 #include "plmm/alloc.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static const char *const methods[] = {"naive", "ffa", "alternate", NULL};
@@ -10,6 +11,8 @@ static const plmm_config_key keys[] = {
     PLMM_CONFIG_TEXT(node_config, expert, "expert", "", "name of the expert: a-z 0-9 . - _"),
     PLMM_CONFIG_TEXT(node_config, address, "address", "tcp://127.0.0.1:7878",
                      "where serve listens and devices dial; port 0 takes a free one"),
+    PLMM_CONFIG_TEXT(node_config, registrar, "registrar", "",
+                     "where the registrar answers; empty: as registrar.pub says"),
     PLMM_CONFIG_TEXT(node_config, base, "base", "",
                      "base model: a Hugging Face directory or a llama2.c file"),
     PLMM_CONFIG_ENUM(node_config, method, "method", "alternate", methods,
@@ -28,6 +31,11 @@ static const plmm_config_key keys[] = {
     PLMM_CONFIG_U32(node_config, roster_min, "round.roster_min", "0", 0, PLMM_DEVICES_MAX,
                     "fewest devices to go on with after the first step; 0: three quarters of the "
                     "cohort, or more if fewer are not protected"),
+    PLMM_CONFIG_U32(
+        node_config, eligible, "round.eligible", "0", 0, 10000000,
+        "about so many of the enrolled devices may take part in a round, drawn by the "
+        "registrar's chain; 0: as many as the cohort. More than the cohort lets a round "
+        "find enough devices when many are away, and counts more of them as corrupt"),
     PLMM_CONFIG_U32(node_config, checkins_max, "round.checkins_max", "0", 0, PLMM_CHECKINS_MAX,
                     "gather so many devices before a cohort is drawn from them, or until gather_ms "
                     "are over; at least the cohort and what is invited beyond it"),
@@ -133,18 +141,122 @@ static plmm_status read_config(node *n, const plmm_cli_args *a, plmm_error *err)
     return plmm_expert_check(n->config.expert, err);
 }
 
-/* A setting that must be there, of len octets in hexadecimal. */
-static plmm_status get_hex(node *n, const char *name, uint8_t *out, size_t len, plmm_error *err)
+plmm_status node_get_hex(plmm_node_store *s, const char *dir, const char *name, uint8_t *out,
+                         size_t len, plmm_error *err)
 {
     char *text = NULL;
-    PLMM_TRY(plmm_node_get(n->store, name, &text, err));
+    PLMM_TRY(plmm_node_get(s, name, &text, err));
     plmm_status rc = text != NULL ? plmm_hex_read(out, len, text, name, err)
                                   : plmm_fail(err, PLMM_ERR_FORMAT,
-                                              "%s/node.db has no %s; was init "
+                                              "the database in %s has no %s; was init "
                                               "interrupted? remove the directory and begin again",
-                                              n->dir, name);
+                                              dir, name);
     plmm_free(text);
     return rc;
+}
+
+plmm_status node_set_hex(plmm_node_store *s, const char *name, const uint8_t *bytes, size_t len,
+                         plmm_error *err)
+{
+    char text[129];
+    PLMM_ASSERT(2 * len < sizeof text);
+    plmm_hex_write(text, bytes, len);
+    return plmm_node_set(s, name, text, err);
+}
+
+void node_put_hex(plmm_json_writer *w, const char *key, const uint8_t *bytes, size_t len)
+{
+    char text[257];
+    PLMM_ASSERT(2 * len < sizeof text);
+    plmm_hex_write(text, bytes, len);
+    node_put_text(w, key, text);
+}
+
+void node_put_text(plmm_json_writer *w, const char *key, const char *text)
+{
+    plmm_json_put_key(w, key);
+    plmm_json_put_text(w, text);
+}
+
+plmm_status node_write_json(const char *path, plmm_text *text, plmm_status rc, plmm_error *err)
+{
+    rc = rc == PLMM_OK ? plmm_text_sink(text, "\n", 1, err) : rc;
+    rc = rc == PLMM_OK ? plmm_file_write(path, text->text, text->len, PLMM_MODE_PUBLIC, err) : rc;
+    plmm_text_free(text);
+    return rc;
+}
+
+plmm_status node_read_json(const char *path, const char *kind, plmm_json **root, plmm_error *err)
+{
+    uint8_t *text = NULL;
+    size_t len = 0;
+    plmm_json *got = NULL;
+    const char *found = NULL;
+    PLMM_TRY(plmm_file_read(path, 1 << 16, &text, &len, err));
+    plmm_status rc = plmm_json_parse((char *)text, len, path, NULL, &got, err);
+    plmm_free(text);
+    PLMM_TRY(rc);
+    rc = plmm_json_need_text(got, path, "plmm", 32, &found, err);
+    if (rc == PLMM_OK && strcmp(found, kind) != 0) {
+        rc = plmm_fail(err, PLMM_ERR_FORMAT, "%s is about \"%s\", not \"%s\"", path, found, kind);
+    }
+    if (rc != PLMM_OK) {
+        plmm_json_free(got);
+        return rc;
+    }
+    *root = got;
+    return PLMM_OK;
+}
+
+plmm_status node_json_hex(const plmm_json *root, const char *path, const char *key, uint8_t *out,
+                          size_t len, plmm_error *err)
+{
+    const char *text = NULL;
+    PLMM_TRY(plmm_json_need_text(root, path, key, 2 * len, &text, err));
+    return plmm_hex_read(out, len, text, key, err);
+}
+
+/* The registrar that this expert trusts: pinned when registrar.pub is first seen. */
+static plmm_status read_registrar(node *n, plmm_error *err)
+{
+    char path[PLMM_PATH_MAX];
+    char *pinned = NULL;
+    plmm_json *root = NULL;
+    const char *expert = NULL, *address = NULL;
+    plmm_sign_pk key;
+    PLMM_TRY(node_path(n->dir, "registrar.pub", path, err));
+    if (!plmm_path_exists(path)) {
+        return PLMM_OK;
+    }
+    PLMM_TRY(node_read_json(path, "registrar", &root, err));
+    plmm_status rc = node_json_hex(root, path, "key", key.b, sizeof key.b, err);
+    rc = rc == PLMM_OK ? plmm_json_need_text(root, path, "expert", PLMM_EXPERT_MAX, &expert, err)
+                       : rc;
+    rc = rc == PLMM_OK
+             ? plmm_json_need_text(root, path, "address", sizeof n->registrar_at - 1, &address, err)
+             : rc;
+    if (rc == PLMM_OK && strcmp(expert, n->config.expert) != 0) {
+        rc = plmm_fail(err, PLMM_ERR_STATE, "%s is of the registrar of %s", path, expert);
+    }
+    if (rc == PLMM_OK) {
+        (void)snprintf(n->registrar_at, sizeof n->registrar_at, "%s", address);
+        rc = plmm_node_get(n->store, "registrar", &pinned, err);
+    }
+    plmm_json_free(root);
+    if (rc == PLMM_OK && pinned == NULL) {
+        rc = node_set_hex(n->store, "registrar", key.b, sizeof key.b, err);
+    }
+    plmm_free(pinned);
+    PLMM_TRY(rc);
+    PLMM_TRY(
+        node_get_hex(n->store, n->dir, "registrar", n->registrar.b, sizeof n->registrar.b, err));
+    if (!plmm_equal(&n->registrar, &key, sizeof key)) {
+        return plmm_fail(err, PLMM_ERR_STATE,
+                         "%s has another key than the registrar that certified this expert's "
+                         "devices",
+                         path);
+    }
+    return PLMM_OK;
 }
 
 static plmm_status open_parts(node *n, const plmm_cli_args *a, plmm_error *err)
@@ -153,10 +265,9 @@ static plmm_status open_parts(node *n, const plmm_cli_args *a, plmm_error *err)
     PLMM_TRY(read_config(n, a, err));
     PLMM_TRY(node_path(n->dir, "node.db", path, err));
     PLMM_TRY(plmm_node_open(path, &n->store, err));
-    PLMM_TRY(get_hex(n, "aggregator", n->key.b, sizeof n->key.b, err));
-    PLMM_TRY(get_hex(n, "link", n->link.b, sizeof n->link.b, err));
-    PLMM_TRY(get_hex(n, "registrar", n->registrar.b, sizeof n->registrar.b, err));
-    PLMM_TRY(get_hex(n, "base", n->base.b, sizeof n->base.b, err));
+    PLMM_TRY(node_get_hex(n->store, n->dir, "aggregator", n->key.b, sizeof n->key.b, err));
+    PLMM_TRY(node_get_hex(n->store, n->dir, "base", n->base.b, sizeof n->base.b, err));
+    PLMM_TRY(read_registrar(n, err));
     PLMM_TRY(node_path(n->dir, "versions", path, err));
     return plmm_versions_open(&n->versions, path, n->config.expert, err);
 }

@@ -2,7 +2,13 @@
  *
  *   node.json       configuration            node.db      SQLite: devices, rounds, journal
  *   node.key        its identity, 0600       versions/    the expert's versions
- *   registrar.key   certifies devices, 0600; opened by `enroll` alone
+ *   expert.pub      for the registrar        registrar.pub  the registrar that it trusts
+ *
+ * and a registrar's, which is another machine's if it can be:
+ *
+ *   registrar.json  configuration            registrar.db   SQLite: devices, what was sealed
+ *   registrar.key   certifies and seals      chain.key      of the hash chain; both 0600
+ *   registrar.pub   for the aggregator
  */
 #ifndef NODE_H
 #define NODE_H
@@ -17,14 +23,14 @@
 
 typedef struct node_config {
     char expert[PLMM_EXPERT_MAX + 1];
-    char address[64];
+    char address[64], registrar[64];
     char base[PLMM_CONFIG_PATH];
     uint32_t method;
     uint32_t rank;
     double alpha;
     char targets[PLMM_TARGETS][16];
     uint32_t targets_n;
-    uint32_t cohort, n_min, roster_min, checkins_max;
+    uint32_t cohort, n_min, roster_min, eligible, checkins_max;
     double gamma, delta, over;
     uint32_t sigma, eta;
     uint32_t gather_ms, phase_ms, train_ms;
@@ -44,8 +50,9 @@ typedef struct node {
     plmm_node_store *store;
     plmm_versions versions;
     plmm_hash base; /* identity of the base model */
-    plmm_sign_pk key, registrar;
-    plmm_hash link; /* first of the registrar's chain */
+    plmm_sign_pk key;
+    plmm_sign_pk registrar; /* zero while there is no registrar.pub */
+    char registrar_at[64];  /* its address, "" then */
 } node;
 
 /* dir/name in out. */
@@ -58,6 +65,24 @@ PLMM_NODISCARD plmm_status node_key_make(const char *path, plmm_sign_pk *pk, plm
 PLMM_NODISCARD plmm_status node_key_read(const char *path, plmm_sign_pk *pk, plmm_sign_sk *sk,
                                          plmm_error *err);
 
+/* Settings of a database in hexadecimal; reading one that is not there is PLMM_ERR_FORMAT, naming
+ * dir. */
+PLMM_NODISCARD plmm_status node_set_hex(plmm_node_store *s, const char *name, const uint8_t *bytes,
+                                        size_t len, plmm_error *err);
+PLMM_NODISCARD plmm_status node_get_hex(plmm_node_store *s, const char *dir, const char *name,
+                                        uint8_t *out, size_t len, plmm_error *err);
+
+/* Public files: JSON objects whose "plmm" says of what kind they are. node_write_json ends, writes
+ * and frees the text of a writer that ended with rc. */
+void node_put_hex(plmm_json_writer *w, const char *key, const uint8_t *bytes, size_t len);
+void node_put_text(plmm_json_writer *w, const char *key, const char *text);
+PLMM_NODISCARD plmm_status node_write_json(const char *path, plmm_text *text, plmm_status rc,
+                                           plmm_error *err);
+PLMM_NODISCARD plmm_status node_read_json(const char *path, const char *kind, plmm_json **root,
+                                          plmm_error *err);
+PLMM_NODISCARD plmm_status node_json_hex(const plmm_json *root, const char *path, const char *key,
+                                         uint8_t *out, size_t len, plmm_error *err);
+
 /* Opens an existing state directory; overrides from --set. PLMM_ERR_NOTFOUND naming `init`. */
 PLMM_NODISCARD plmm_status node_open(node *n, const char *dir, const plmm_cli_args *a,
                                      plmm_error *err);
@@ -69,18 +94,18 @@ PLMM_NODISCARD plmm_status node_spec(const node_config *c, plmm_lora_spec *spec,
 /* The base model's shape; checks that it is the model that `init` saw. */
 PLMM_NODISCARD plmm_status node_base(const node *n, plmm_model_config *cfg, plmm_error *err);
 
-/* n->link = the first of the chain of this registrar. */
-PLMM_NODISCARD plmm_status node_chain_begin(node *n, const plmm_sign_sk *registrar,
-                                            plmm_error *err);
-
-/* The registrar's answer to a request: see plmm/registrar.h. */
-PLMM_NODISCARD plmm_status node_seal(const node *n, const uint8_t *request, size_t request_len,
-                                     uint8_t frame[PLMM_FRAME_SMALL], size_t *len, plmm_error *err);
-
 plmm_status node_init(plmm_cli_args *a, plmm_error *err);
-plmm_status node_enroll(plmm_cli_args *a, plmm_error *err);
 plmm_status node_serve(plmm_cli_args *a, plmm_error *err);
 plmm_status node_status(plmm_cli_args *a, plmm_error *err);
 plmm_status node_export(plmm_cli_args *a, plmm_error *err);
+
+plmm_status registrar_init(plmm_cli_args *a, plmm_error *err);
+plmm_status registrar_enroll(plmm_cli_args *a, plmm_error *err);
+plmm_status registrar_revoke(plmm_cli_args *a, plmm_error *err);
+plmm_status registrar_serve(plmm_cli_args *a, plmm_error *err);
+plmm_status registrar_status(plmm_cli_args *a, plmm_error *err);
+
+/* What plmm-aggregator registrar does. */
+int registrar_main(int argc, char **argv);
 
 #endif

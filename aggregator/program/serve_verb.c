@@ -17,6 +17,13 @@ typedef struct server {
     plmm_adapter *form; /* has the names and shapes of every version */
 } server;
 
+/* The methods count the rounds that completed, which the versions number: those of the protocol may
+ * leave numbers out. */
+static uint64_t method_round(const plmm_manifest *trained)
+{
+    return trained->version - 1;
+}
+
 static plmm_status find_version(void *ctx, const plmm_hash *hash, plmm_manifest *m, plmm_error *err)
 {
     const server *s = ctx;
@@ -36,20 +43,13 @@ static plmm_status read_version(void *ctx, const plmm_manifest *m, uint32_t file
     return plmm_version_read(&s->n.versions, m, file, offset, out, len, err);
 }
 
-static plmm_status seal(void *ctx, const uint8_t *request, size_t request_len,
-                        uint8_t frame[PLMM_FRAME_SMALL], size_t *len, plmm_error *err)
-{
-    const server *s = ctx;
-    return node_seal(&s->n, request, request_len, frame, len, err);
-}
-
 static plmm_status prepare(void *ctx, plmm_round_params *p, plmm_error *err)
 {
     const server *s = ctx;
     plmm_manifest newest;
     plmm_method method = (plmm_method)s->n.config.method;
     PLMM_TRY(find_version(ctx, NULL, &newest, err));
-    plmm_factor factor = plmm_method_factor(method, newest.version - 1);
+    plmm_factor factor = plmm_method_factor(method, method_round(&newest));
     plmm_manifest_hash(&p->model, &newest);
     p->method = (uint32_t)method;
     p->factor = (uint32_t)factor;
@@ -65,7 +65,7 @@ static plmm_status merge(const server *s, const plmm_round_params *p, const uint
     plmm_encoding e = plmm_round_encoding(p);
     plmm_merge_params params = {.method = (plmm_method)p->method,
                                 .server = plmm_server_opt_default(),
-                                .round = old->version - 1};
+                                .round = method_round(old)};
     params.server.lr = (float)s->n.config.server_rate;
     PLMM_TRY(plmm_version_load(&s->n.versions, old->version, &s->shape, &before, err));
     plmm_status rc =
@@ -106,11 +106,16 @@ static uint32_t ppm(double share)
     return (uint32_t)(share * 1e6 + 0.5);
 }
 
+static uint32_t eligible(const node_config *c)
+{
+    return c->eligible > c->cohort ? c->eligible : c->cohort;
+}
+
 /* The fewest devices to go on with: at least three quarters of the cohort, and protected. */
 static plmm_status roster_min(const node_config *c, const plmm_round_params *p, uint32_t *min,
                               plmm_error *err)
 {
-    plmm_graph_params g = plmm_round_graph(p, c->cohort, c->cohort);
+    plmm_graph_params g = plmm_round_graph(p, c->cohort, eligible(c));
     uint32_t least = c->cohort - c->cohort / 4;
     least = least < c->n_min ? c->n_min : least;
     *min = c->roster_min != 0 ? c->roster_min : plmm_graph_smallest(&g, least, c->cohort);
@@ -165,6 +170,18 @@ static plmm_status round_config(const server *s, plmm_agg_config *out, plmm_erro
     return roster_min(c, &out->params, &out->roster_min, err);
 }
 
+/* Rounds of a method that alternates ask for either factor. */
+static uint32_t vector_max(const server *s)
+{
+    size_t max = 0;
+    for (uint64_t round = 0; round < 2; round++) {
+        size_t n =
+            plmm_travel_count(s->form, plmm_method_factor((plmm_method)s->n.config.method, round));
+        max = n > max ? n : max;
+    }
+    return (uint32_t)max;
+}
+
 static void on_signal(int number)
 {
     (void)number;
@@ -174,8 +191,12 @@ static void on_signal(int number)
 static plmm_status run(server *s, plmm_cli_args *a, plmm_error *err)
 {
     plmm_serve_config c = {.url = s->n.config.address,
+                           .vector_max = vector_max(s),
+                           .registrar = s->n.config.registrar[0] != '\0' ? s->n.config.registrar
+                                                                         : s->n.registrar_at,
+                           .eligible = eligible(&s->n.config),
                            .store = s->n.store,
-                           .hooks = {s, prepare, publish, find_version, read_version, seal},
+                           .hooks = {s, prepare, publish, find_version, read_version},
                            .rounds = (uint32_t)plmm_cli_int(a, "rounds"),
                            .failures = (uint32_t)plmm_cli_int(a, "failures"),
                            .slots = s->n.config.slots,
@@ -213,6 +234,12 @@ static plmm_status open_server(server *s, plmm_error *err)
     if (!plmm_equal(&pk, &s->n.key, sizeof pk)) {
         return plmm_fail(err, PLMM_ERR_STATE, "%s is not the key that this expert was begun with",
                          path);
+    }
+    if (s->n.registrar_at[0] == '\0') {
+        return plmm_fail(err, PLMM_ERR_STATE,
+                         "%s has no registrar: plmm-aggregator registrar init REG --expert "
+                         "%s/expert.pub makes one; copy its registrar.pub to %s",
+                         s->n.dir, s->n.dir, s->n.dir);
     }
     PLMM_TRY(node_base(&s->n, &s->shape, err));
     PLMM_TRY(node_spec(&s->n.config, &spec, err));

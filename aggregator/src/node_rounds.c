@@ -10,25 +10,29 @@
 /* ---- rounds ---- */
 
 plmm_status plmm_node_round_last(plmm_node_store *s, uint64_t *round, uint32_t *attempt,
-                                 plmm_error *err)
+                                 bool *sealed, plmm_error *err)
 {
     plmm_rows *r = NULL;
     bool more = false;
     uint64_t last = 0;
     uint32_t at = 0;
-    PLMM_TRY(plmm_db_query(s->db,
-                           "SELECT round, attempt FROM rounds ORDER BY round DESC, attempt DESC "
-                           "LIMIT 1",
-                           NULL, 0, &r, err));
+    bool asked = false;
+    PLMM_TRY(
+        plmm_db_query(s->db,
+                      "SELECT round, attempt, sealed FROM rounds ORDER BY round DESC, attempt DESC "
+                      "LIMIT 1",
+                      NULL, 0, &r, err));
     plmm_status rc = plmm_rows_next(r, &more, err);
     if (rc == PLMM_OK && more) {
         last = (uint64_t)plmm_rows_i(r, 0);
         at = (uint32_t)plmm_rows_i(r, 1);
+        asked = plmm_rows_i(r, 2) != 0;
     }
     plmm_rows_close(r);
     if (rc == PLMM_OK) {
         *round = last;
         *attempt = at;
+        *sealed = asked;
     }
     return rc;
 }
@@ -39,8 +43,9 @@ static plmm_status begin(plmm_node_store *s, uint64_t round, uint32_t attempt,
     static const uint32_t no_steps[PLMM_AGG_PHASES];
     uint64_t last;
     uint32_t last_attempt;
+    bool sealed;
     int64_t running = 0;
-    PLMM_TRY(plmm_node_round_last(s, &last, &last_attempt, err));
+    PLMM_TRY(plmm_node_round_last(s, &last, &last_attempt, &sealed, err));
     PLMM_TRY(plmm_db_int(s->db, "SELECT count(*) FROM rounds WHERE state = 0", NULL, 0, 0, &running,
                          err));
     if (running != 0 || round < last || (round == last && attempt <= last_attempt)) {
@@ -52,7 +57,8 @@ static plmm_status begin(plmm_node_store *s, uint64_t round, uint32_t attempt,
     PLMM_TRY(plmm_db_run(s->db, "DELETE FROM journal", NULL, 0, err));
     PLMM_TRY(plmm_db_run(s->db, "DELETE FROM payloads", NULL, 0, err));
     return PLMM_DB_RUN(
-        s->db, err, "INSERT INTO rounds VALUES(?1, ?2, 0, 0, 0, 0, 0, 0, ?3, 0, 0, 0, ?4, '', ?5)",
+        s->db, err,
+        "INSERT INTO rounds VALUES(?1, ?2, 0, 0, 0, 0, 0, 0, ?3, 0, 0, 0, ?4, '', ?5, 0)",
         plmm_arg_u(round), plmm_arg_u(attempt), plmm_arg_i(time_ms),
         plmm_arg_b(no_steps, sizeof no_steps), plmm_arg_b(params, len));
 }
@@ -108,13 +114,14 @@ static plmm_status end(plmm_node_store *s, const plmm_node_round *r, plmm_error 
     PLMM_TRY(PLMM_DB_RUN(
         s->db, err,
         "UPDATE rounds SET state = ?3, reason = ?4, roster = ?5, survivors = ?6, liars = ?7,"
-        " version = ?8, ended = ?9, bytes_up = ?10, bytes_down = ?11, steps = ?12, text = ?13"
+        " version = ?8, ended = ?9, bytes_up = ?10, bytes_down = ?11, steps = ?12, text = ?13,"
+        " sealed = ?14"
         " WHERE round = ?1 AND attempt = ?2 AND state = 0",
         plmm_arg_u(r->round), plmm_arg_u(r->attempt), plmm_arg_i((int64_t)r->state),
         plmm_arg_u(r->reason), plmm_arg_u(r->roster), plmm_arg_u(r->survivors),
         plmm_arg_u(r->liars), plmm_arg_u(r->version), plmm_arg_i(r->ended_ms),
         plmm_arg_u(r->bytes_up), plmm_arg_u(r->bytes_down),
-        plmm_arg_b(r->step_ms, sizeof r->step_ms), plmm_arg_s(r->text)));
+        plmm_arg_b(r->step_ms, sizeof r->step_ms), plmm_arg_s(r->text), plmm_arg_i(r->sealed)));
     if (plmm_db_changes(s->db) != 1) {
         return plmm_fail(err, PLMM_ERR_STATE, "round %" PRIu64 " attempt %u does not run", r->round,
                          r->attempt);
@@ -143,7 +150,8 @@ static plmm_status read_round(const plmm_rows *r, plmm_node_round *out, plmm_err
                              .begun_ms = plmm_rows_i(r, 8),
                              .ended_ms = plmm_rows_i(r, 9),
                              .bytes_up = (uint64_t)plmm_rows_i(r, 10),
-                             .bytes_down = (uint64_t)plmm_rows_i(r, 11)};
+                             .bytes_down = (uint64_t)plmm_rows_i(r, 11),
+                             .sealed = plmm_rows_i(r, 14) != 0};
     (void)snprintf(out->text, sizeof out->text, "%s", plmm_rows_s(r, 13));
     return plmm_rows_copy(r, 12, out->step_ms, sizeof out->step_ms, err);
 }
@@ -157,7 +165,8 @@ plmm_status plmm_node_rounds(plmm_node_store *s, uint32_t max, plmm_node_visit_r
     plmm_status rc = plmm_db_query(
         s->db,
         "SELECT round, attempt, state, reason, roster, survivors, liars, version, begun, ended,"
-        " bytes_up, bytes_down, steps, text FROM rounds ORDER BY round DESC, attempt DESC LIMIT ?1",
+        " bytes_up, bytes_down, steps, text, sealed FROM rounds ORDER BY round DESC, attempt DESC "
+        "LIMIT ?1",
         args, 1, &r, err);
     while (rc == PLMM_OK && (rc = plmm_rows_next(r, &more, err)) == PLMM_OK && more) {
         plmm_node_round round;

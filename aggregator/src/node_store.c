@@ -29,6 +29,16 @@ static const char *const steps[] = {
     "  bytes INTEGER NOT NULL) STRICT;"
     "CREATE TABLE audit(n INTEGER PRIMARY KEY AUTOINCREMENT, time INTEGER NOT NULL,"
     "  event TEXT NOT NULL, device INTEGER NOT NULL, text TEXT NOT NULL) STRICT;",
+    /* What ran before there was a registrar cannot go on. A device's serial is that of its last change: what follows a serial is news. */
+    "ALTER TABLE devices ADD COLUMN serial INTEGER NOT NULL DEFAULT 0;"
+    "UPDATE devices SET serial = id;"
+    "CREATE TABLE serials(one INTEGER PRIMARY KEY CHECK(one = 1), last INTEGER NOT NULL) STRICT;"
+    "INSERT INTO serials SELECT 1, coalesce(max(id), 0) FROM devices;"
+    "CREATE INDEX devices_by_serial ON devices(serial);"
+    "CREATE TABLE seals(n INTEGER PRIMARY KEY, round INTEGER NOT NULL, record BLOB NOT NULL UNIQUE,"
+    "  time INTEGER NOT NULL) STRICT;"
+    "DELETE FROM rounds; DELETE FROM journal; DELETE FROM payloads;"
+    "ALTER TABLE rounds ADD COLUMN sealed INTEGER NOT NULL DEFAULT 0;",
 };
 static const plmm_db_schema schema = {.name = "aggregator state",
                                       .application = 0x706c6d41, /* "plmA" */
@@ -129,6 +139,11 @@ plmm_status plmm_node_device_next(plmm_node_store *s, uint64_t *id, plmm_error *
     return PLMM_OK;
 }
 
+static plmm_status next_serial(plmm_node_store *s, plmm_error *err)
+{
+    return plmm_db_run(s->db, "UPDATE serials SET last = last + 1", NULL, 0, err);
+}
+
 static plmm_status add_device(plmm_node_store *s, const plmm_certificate *c, const char *label,
                               int64_t time_ms, plmm_error *err)
 {
@@ -142,7 +157,10 @@ static plmm_status add_device(plmm_node_store *s, const plmm_certificate *c, con
                          "%" PRId64,
                          c->device, (uint64_t)there == c->device ? "it" : "its key", there);
     }
-    PLMM_TRY(PLMM_DB_RUN(s->db, err, "INSERT INTO devices VALUES(?1, ?2, ?3, ?4, ?5, 0)",
+    PLMM_TRY(next_serial(s, err));
+    PLMM_TRY(PLMM_DB_RUN(s->db, err,
+                         "INSERT INTO devices VALUES(?1, ?2, ?3, ?4, ?5, 0, (SELECT last FROM "
+                         "serials))",
                          plmm_arg_u(c->device), plmm_arg_b(c->key.b, sizeof c->key.b),
                          plmm_arg_b(c->signature.b, sizeof c->signature.b), plmm_arg_s(label),
                          plmm_arg_i(time_ms)));
@@ -189,13 +207,103 @@ plmm_status plmm_node_device_get(plmm_node_store *s, uint64_t id, plmm_certifica
     return rc;
 }
 
-plmm_status plmm_node_device_revoke(plmm_node_store *s, uint64_t id, plmm_error *err)
+static plmm_status revoke(plmm_node_store *s, uint64_t id, plmm_error *err)
 {
-    PLMM_TRY(
-        PLMM_DB_RUN(s->db, err, "UPDATE devices SET revoked = 1 WHERE id = ?1", plmm_arg_u(id)));
+    PLMM_TRY(next_serial(s, err));
+    PLMM_TRY(PLMM_DB_RUN(s->db, err,
+                         "UPDATE devices SET revoked = 1, serial = (SELECT last FROM serials) "
+                         "WHERE id = ?1",
+                         plmm_arg_u(id)));
     return plmm_db_changes(s->db) == 1
                ? PLMM_OK
                : plmm_fail(err, PLMM_ERR_NOTFOUND, "device %" PRIu64 " is not enrolled", id);
+}
+
+plmm_status plmm_node_device_revoke(plmm_node_store *s, uint64_t id, plmm_error *err)
+{
+    PLMM_TRY(plmm__node_enter(s, err));
+    return plmm__node_leave(s, revoke(s, id, err), err);
+}
+
+plmm_status plmm_node_device_serial(plmm_node_store *s, uint64_t *serial, plmm_error *err)
+{
+    int64_t last = 0;
+    PLMM_TRY(plmm_db_int(s->db, "SELECT last FROM serials", NULL, 0, 0, &last, err));
+    *serial = (uint64_t)last;
+    return PLMM_OK;
+}
+
+static plmm_status take_device(plmm_node_store *s, const plmm_node_device *d, int64_t time_ms,
+                               plmm_error *err)
+{
+    PLMM_TRY(PLMM_DB_RUN(
+        s->db, err,
+        "INSERT INTO devices VALUES(?1, ?2, ?3, '', ?4, ?5, ?6) ON CONFLICT(id) DO UPDATE SET "
+        "key = excluded.key, signature = excluded.signature, revoked = excluded.revoked, "
+        "serial = excluded.serial",
+        plmm_arg_u(d->certificate.device),
+        plmm_arg_b(d->certificate.key.b, sizeof d->certificate.key.b),
+        plmm_arg_b(d->certificate.signature.b, sizeof d->certificate.signature.b),
+        plmm_arg_i(time_ms), plmm_arg_i(d->revoked), plmm_arg_u(d->serial)));
+    return PLMM_DB_RUN(s->db, err, "UPDATE serials SET last = max(last, ?1)",
+                       plmm_arg_u(d->serial));
+}
+
+plmm_status plmm_node_device_take(plmm_node_store *s, const plmm_node_device *d, int64_t time_ms,
+                                  plmm_error *err)
+{
+    PLMM_TRY(plmm__node_enter(s, err));
+    return plmm__node_leave(s, take_device(s, d, time_ms, err), err);
+}
+
+plmm_status plmm_node_devices_after(plmm_node_store *s, uint64_t serial, uint32_t max,
+                                    plmm_node_visit_device visit, void *ctx, plmm_error *err)
+{
+    const plmm_arg args[] = {plmm_arg_u(serial), plmm_arg_u(max)};
+    plmm_rows *r = NULL;
+    bool more = false;
+    plmm_status rc = plmm_db_query(s->db,
+                                   "SELECT id, key, signature, revoked, serial FROM devices WHERE "
+                                   "serial > ?1 ORDER BY serial LIMIT ?2",
+                                   args, 2, &r, err);
+    while (rc == PLMM_OK && (rc = plmm_rows_next(r, &more, err)) == PLMM_OK && more) {
+        plmm_node_device d = {.certificate.device = (uint64_t)plmm_rows_i(r, 0),
+                              .revoked = plmm_rows_i(r, 3) != 0,
+                              .serial = (uint64_t)plmm_rows_i(r, 4)};
+        rc = plmm_rows_copy(r, 1, &d.certificate.key, sizeof d.certificate.key, err);
+        rc = rc == PLMM_OK ? plmm_rows_copy(r, 2, &d.certificate.signature,
+                                            sizeof d.certificate.signature, err)
+                           : rc;
+        rc = rc == PLMM_OK ? visit(ctx, &d, err) : rc;
+    }
+    plmm_rows_close(r);
+    return rc;
+}
+
+plmm_status plmm_node_enrolled(plmm_node_store *s, uint64_t **ids, uint32_t *n, plmm_error *err)
+{
+    uint64_t in = 0, out = 0;
+    plmm_rows *r = NULL;
+    bool more = false;
+    uint32_t got = 0;
+    PLMM_TRY(plmm_node_device_count(s, &in, &out, err));
+    uint64_t *v = plmm_alloc(in > 0 ? (size_t)in : 1, sizeof *v);
+    if (v == NULL) {
+        return plmm_fail(err, PLMM_ERR_NOMEM, "out of memory for %" PRIu64 " devices", in);
+    }
+    plmm_status rc = plmm_db_query(s->db, "SELECT id FROM devices WHERE revoked = 0 ORDER BY id",
+                                   NULL, 0, &r, err);
+    while (rc == PLMM_OK && (rc = plmm_rows_next(r, &more, err)) == PLMM_OK && more && got < in) {
+        v[got++] = (uint64_t)plmm_rows_i(r, 0);
+    }
+    plmm_rows_close(r);
+    if (rc != PLMM_OK) {
+        plmm_free(v);
+        return rc;
+    }
+    *ids = v;
+    *n = got;
+    return PLMM_OK;
 }
 
 plmm_status plmm_node_device_count(plmm_node_store *s, uint64_t *enrolled, uint64_t *revoked,
@@ -209,6 +317,56 @@ plmm_status plmm_node_device_count(plmm_node_store *s, uint64_t *enrolled, uint6
     *enrolled = (uint64_t)in;
     *revoked = (uint64_t)out;
     return PLMM_OK;
+}
+
+/* ---- seals ---- */
+
+static plmm_status add_seal(plmm_node_store *s, uint64_t n, uint64_t round, const uint8_t *record,
+                            size_t len, int64_t time_ms, plmm_error *err)
+{
+    uint64_t there = 0;
+    PLMM_TRY(plmm_node_seal_count(s, &there, err));
+    if (there != n) {
+        return plmm_fail(err, PLMM_ERR_STATE,
+                         "%" PRIu64 " seals are written down where %" PRIu64
+                         " were expected: another registrar runs on this state",
+                         there, n);
+    }
+    return PLMM_DB_RUN(s->db, err, "INSERT INTO seals VALUES(?1, ?2, ?3, ?4)", plmm_arg_u(n + 1),
+                       plmm_arg_u(round), plmm_arg_b(record, len), plmm_arg_i(time_ms));
+}
+
+plmm_status plmm_node_seal_add(plmm_node_store *s, uint64_t n, uint64_t round,
+                               const uint8_t *record, size_t len, int64_t time_ms, plmm_error *err)
+{
+    PLMM_TRY(plmm__node_enter(s, err));
+    return plmm__node_leave(s, add_seal(s, n, round, record, len, time_ms, err), err);
+}
+
+plmm_status plmm_node_seal_count(plmm_node_store *s, uint64_t *n, plmm_error *err)
+{
+    int64_t count = 0;
+    PLMM_TRY(plmm_db_int(s->db, "SELECT count(*) FROM seals", NULL, 0, 0, &count, err));
+    *n = (uint64_t)count;
+    return PLMM_OK;
+}
+
+plmm_status plmm_node_seals_last(plmm_node_store *s, plmm_node_visit_seal visit, void *ctx,
+                                 plmm_error *err)
+{
+    plmm_rows *r = NULL;
+    bool more = false;
+    plmm_status rc = plmm_db_query(s->db,
+                                   "SELECT round, record, time FROM seals WHERE round = (SELECT "
+                                   "max(round) FROM seals) ORDER BY n",
+                                   NULL, 0, &r, err);
+    while (rc == PLMM_OK && (rc = plmm_rows_next(r, &more, err)) == PLMM_OK && more) {
+        size_t len = 0;
+        const uint8_t *record = plmm_rows_b(r, 1, &len);
+        rc = visit(ctx, (uint64_t)plmm_rows_i(r, 0), record, len, plmm_rows_i(r, 2), err);
+    }
+    plmm_rows_close(r);
+    return rc;
 }
 
 /* ---- versions ---- */

@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { WAIT_MAX_MS = 500, BURST = 256 };
+enum { WAIT_MAX_MS = 500, BURST = 256, BUSY_MS = 50 };
 
 static volatile sig_atomic_t stop_wanted;
 
@@ -29,29 +29,15 @@ void plmm__serve_fail(plmm__serve *s, plmm_status rc, const plmm_error *err)
     }
 }
 
-/* Largest request of a round with these parameters: a few frames, one of them with a vector or the
- * boxes of all neighbours. prepare() may make vectors longer, hence the bound of the first round's
- * is taken from it. */
-static size_t request_max(const plmm_round_params *p)
+/* Largest request of any round: a few frames, one of them with a vector or the boxes of all
+ * neighbours. */
+static size_t request_max(const plmm_serve_config *c)
 {
-    size_t bulk = plmm_round_payload_bytes(p);
+    plmm_round_params p = c->round.params;
+    p.length = c->vector_max;
+    size_t bulk = plmm_round_payload_bytes(&p);
     size_t boxes = (size_t)PLMM_NEIGHBOURS_MAX * PLMM_BOX;
     return (bulk > boxes ? bulk : boxes) + 8 * (size_t)PLMM_FRAME_SMALL;
-}
-
-/* Some other round of this method may have a longer vector: ask for both factors. */
-static plmm_status largest_request(plmm__serve *s, size_t *max, plmm_error *err)
-{
-    *max = 0;
-    for (uint64_t round = 1; round <= 2; round++) {
-        plmm_round_params p = s->c->round.params;
-        p.round = round;
-        p.attempt = 1;
-        PLMM_TRY(s->c->hooks.prepare(s->c->hooks.ctx, &p, err));
-        size_t one = request_max(&p);
-        *max = one > *max ? one : *max;
-    }
-    return PLMM_OK;
 }
 
 static plmm_status write_port(const plmm__serve *s, plmm_error *err)
@@ -67,17 +53,16 @@ static plmm_status write_port(const plmm__serve *s, plmm_error *err)
 static plmm_status open_all(plmm__serve *s, plmm_error *err)
 {
     char url[PLMM_ADDRESS_BYTES];
-    size_t max;
     PLMM_TRY(plmm_address_loopback(s->c->url, "cannot listen on", url, err));
-    PLMM_TRY(largest_request(s, &max, err));
     s->due = plmm_alloc(s->c->slots, sizeof *s->due);
     s->later.v = plmm_alloc(s->c->slots, sizeof *s->later.v);
     if (s->due == NULL || s->later.v == NULL) {
         return plmm_fail(err, PLMM_ERR_NOMEM, "out of memory for %u requests", s->c->slots);
     }
-    PLMM_TRY(plmm__round_resume(s, err));
-    plmm_hub_config hub = {.url = url, .slots = s->c->slots, .request_max = max};
+    plmm_hub_config hub = {.url = url, .slots = s->c->slots, .request_max = request_max(s->c)};
     PLMM_TRY(plmm_hub_open(&s->hub, &hub, err));
+    PLMM_TRY(plmm__registrar_start(s, err));
+    PLMM_TRY(plmm__round_resume(s, err));
     PLMM_TRY(plmm__worker_start(s, err));
     PLMM_TRY(write_port(s, err));
     plmm_log(PLMM_LOG_INFO, "serve.listen", "expert=%s port=%u", s->c->round.params.expert,
@@ -88,6 +73,7 @@ static plmm_status open_all(plmm__serve *s, plmm_error *err)
 static void close_all(plmm__serve *s)
 {
     plmm__worker_stop(s);
+    plmm__registrar_stop(s);
     plmm_hub_close(s->hub);
     if (s->dirty) {
         /* Nothing was sent that depends on it. */
@@ -133,12 +119,7 @@ static void plan(plmm__serve *s, uint64_t now)
                          &err);
     }
     if (now >= s->next_round_ms && s->fatal == PLMM_OK) {
-        plmm_error err = {0};
-        s->next_round_ms = UINT64_MAX;
-        plmm_status rc = plmm__round_begin(s, &err);
-        if (rc != PLMM_OK) {
-            plmm__serve_fail(s, rc, &err);
-        }
+        s->next_round_ms = plmm__registrar_sync(s, true) ? UINT64_MAX : now + BUSY_MS;
     }
 }
 
@@ -154,6 +135,7 @@ static void take(plmm__serve *s)
             plmm__request_take(s, &r);
         } else if (news == PLMM_HUB_POSTED) {
             plmm__round_job_done(s);
+            plmm__registrar_done(s);
         } else {
             return;
         }
@@ -180,6 +162,10 @@ static plmm_status check(const plmm_serve_config *c, plmm_error *err)
 {
     if (c->slots < 8 || c->slots > 65536) {
         return plmm_fail(err, PLMM_ERR_RANGE, "slots is %u, must be 8..65536", c->slots);
+    }
+    if (c->vector_max < 1 || c->vector_max > PLMM_VECTOR_MAX) {
+        return plmm_fail(err, PLMM_ERR_RANGE, "vector_max is %u, must be 1..%d", c->vector_max,
+                         PLMM_VECTOR_MAX);
     }
     if (c->hold_ms < 10 || c->hold_ms > 600000) {
         return plmm_fail(err, PLMM_ERR_RANGE, "hold_ms is %u, must be 10..600000", c->hold_ms);

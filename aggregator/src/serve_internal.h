@@ -1,12 +1,13 @@
 /* serve_internal.h -- what the files of the driver share: serve.c (the loop), serve_round.c
- * (machines and journal), serve_request.c (requests and replies), serve_worker.c. All but the
- * worker's own function run in the loop's thread. */
+ * (machines and journal), serve_registrar.c (what the registrar is asked), serve_request.c (requests
+ * and replies), serve_worker.c. All but the worker's own function run in the loop's thread. */
 #ifndef SERVE_INTERNAL_H
 #define SERVE_INTERNAL_H
 
 #include "peers.h"
 #include "plmm/hub.h"
 #include "plmm/serve.h"
+#include "sealer.h"
 
 #include <pthread.h>
 
@@ -46,6 +47,20 @@ typedef struct plmm__later {
     uint32_t at, n;
 } plmm__later;
 
+/* What the registrar said last. */
+typedef struct plmm__registry {
+    uint64_t round; /* last sealed */
+    plmm_link link; /* last opened */
+    uint32_t population;
+    bool begin;        /* the next round begins when it has been asked */
+    uint64_t asked_ms; /* when the devices were last asked for */
+    /* The request for a seal that waits for the sealer, and of which round and attempt it is. */
+    uint8_t *request;
+    size_t request_len;
+    uint64_t request_round;
+    uint32_t request_attempt;
+} plmm__registry;
+
 struct plmm__serve {
     const plmm_serve_config *c;
     plmm_serve_result *result;
@@ -64,6 +79,9 @@ struct plmm__serve {
     plmm_agg_phase phase;
     uint64_t phase_since;
     uint32_t step_ms[PLMM_AGG_PHASES];
+
+    plmm__sealer *sealer;
+    plmm__registry registry;
 
     plmm__worker worker;
     plmm__job wanted; /* begins once the journal is durable */
@@ -105,6 +123,15 @@ plmm_status plmm__round_step(plmm__serve *s, uint32_t i, const plmm_agg_event *e
 void plmm__round_flush(plmm__serve *s);
 void plmm__round_tick(plmm__serve *s);
 void plmm__round_job_done(plmm__serve *s);
+
+/* ---- serve_registrar.c ---- */
+plmm_status plmm__registrar_start(plmm__serve *s, plmm_error *err);
+/* Asks for the devices that changed, and begins a round then if `begin`. False if the sealer has
+ * something else to do. */
+bool plmm__registrar_sync(plmm__serve *s, bool begin);
+void plmm__registrar_stop(plmm__serve *s);
+void plmm__registrar_seal(plmm__serve *s, const plmm_agg_action *a);
+void plmm__registrar_done(plmm__serve *s);
 
 /* ---- serve_worker.c ---- */
 plmm_status plmm__worker_start(plmm__serve *s, plmm_error *err);

@@ -58,7 +58,11 @@ static plmm_status answer_fetch(plmm__serve *s, uint32_t slot, const plmm_frame 
     plmm_certificate who;
     plmm_fetch_query q;
     plmm_manifest m;
-    PLMM_TRY(plmm_node_device_get(s->c->store, f->sender, &who, err));
+    plmm_status known = plmm_node_device_get(s->c->store, f->sender, &who, err);
+    if (known != PLMM_OK) {
+        (void)plmm__registrar_sync(s, false); /* it may be new */
+        return known;
+    }
     PLMM_TRY(plmm_fetch_query_decode(&q, bytes, len, s->c->round.params.expert, &who.key, err));
     bool newest = plmm_is_zero(&q.manifest, sizeof q.manifest);
     PLMM_TRY(s->c->hooks.find(s->c->hooks.ctx, newest ? NULL : &q.manifest, &m, err));
@@ -114,6 +118,7 @@ static void to_machine(plmm__serve *s, uint32_t pipe, const plmm_frame *f, const
     if (f->type == PLMM_MSG_CHECKIN &&
         plmm_node_device_get(s->c->store, f->sender, &who, &err) != PLMM_OK) {
         refuse(s, f->sender, &err); /* not in the table, or revoked, whatever it can show */
+        (void)plmm__registrar_sync(s, false);
         return;
     }
     plmm_status rc = plmm__round_step(s, i, &ev, &err);

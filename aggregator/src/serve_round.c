@@ -11,7 +11,11 @@
 /* ---- what the store keeps to rebuild a machine: the parameters as the invitation writes them, and
  * the times and sizes of the configuration behind them ---- */
 
-enum { CONFIG_WORDS = 6, CONFIG_MAX = PLMM_BODY_MAX + 4 * CONFIG_WORDS };
+enum {
+    CONFIG_WORDS = 6,
+    CONFIG_HEAD = 4 * CONFIG_WORDS + 8 + 32, /* the words, then the link */
+    CONFIG_MAX = PLMM_BODY_MAX + CONFIG_HEAD
+};
 
 static void config_words(plmm_agg_config *c, uint32_t *w[CONFIG_WORDS])
 {
@@ -32,7 +36,11 @@ static size_t config_encode(uint8_t out[CONFIG_MAX], plmm_agg_config *c)
             out[4 * i + b] = (uint8_t)(*w[i] >> (8 * b));
         }
     }
-    return 4 * CONFIG_WORDS + plmm_params_encode(out + 4 * CONFIG_WORDS, &c->params);
+    for (unsigned b = 0; b < 8; b++) {
+        out[4 * CONFIG_WORDS + b] = (uint8_t)(c->link.index >> (8 * b));
+    }
+    memcpy(out + 4 * CONFIG_WORDS + 8, c->link.value.b, sizeof c->link.value.b);
+    return CONFIG_HEAD + plmm_params_encode(out + CONFIG_HEAD, &c->params);
 }
 
 /* *c holds key, registrar and expert already. */
@@ -41,7 +49,7 @@ static plmm_status config_decode(plmm_agg_config *c, uint64_t round, uint32_t at
 {
     uint32_t *w[CONFIG_WORDS];
     plmm_frame f = {.type = PLMM_MSG_INVITE, .round = round, .attempt = attempt};
-    if (len < 4 * CONFIG_WORDS || len > CONFIG_MAX) {
+    if (len < CONFIG_HEAD || len > CONFIG_MAX) {
         return plmm_fail(err, PLMM_ERR_FORMAT, "the open round's parameters are damaged");
     }
     config_words(c, w);
@@ -51,8 +59,13 @@ static plmm_status config_decode(plmm_agg_config *c, uint64_t round, uint32_t at
             *w[i] |= (uint32_t)in[4 * i + b] << (8 * b);
         }
     }
-    f.body_len = (uint32_t)(len - 4 * CONFIG_WORDS);
-    memcpy(f.body, in + 4 * CONFIG_WORDS, f.body_len);
+    c->link.index = 0;
+    for (unsigned b = 0; b < 8; b++) {
+        c->link.index |= (uint64_t)in[4 * CONFIG_WORDS + b] << (8 * b);
+    }
+    memcpy(c->link.value.b, in + 4 * CONFIG_WORDS + 8, sizeof c->link.value.b);
+    f.body_len = (uint32_t)(len - CONFIG_HEAD);
+    memcpy(f.body, in + CONFIG_HEAD, f.body_len);
     memcpy(f.expert, c->params.expert, sizeof f.expert);
     if (plmm_params_decode(&c->params, &f, err) != PLMM_OK) {
         return plmm_fail_in(err, PLMM_ERR_FORMAT, "the open round's parameters are damaged");
@@ -117,16 +130,24 @@ static plmm_status install_machine(plmm__serve *s, const plmm_agg_config *config
     return PLMM_OK;
 }
 
-/* The name of the next attempt: after a completed round the next one, else the same again. */
+/* The name of the next attempt: the same round again, unless it completed, its seal was asked for,
+ * or it was tried often enough. The registrar seals no round up to its last. */
 static plmm_status next_name(plmm__serve *s, plmm_round_params *p, plmm_error *err)
 {
     uint64_t round;
     uint32_t attempt;
+    bool sealed;
     plmm_manifest newest;
-    PLMM_TRY(plmm_node_round_last(s->c->store, &round, &attempt, err));
+    PLMM_TRY(plmm_node_round_last(s->c->store, &round, &attempt, &sealed, err));
     PLMM_TRY(s->c->hooks.find(s->c->hooks.ctx, NULL, &newest, err));
-    p->round = (newest.round > round ? newest.round : round) + 1; /* sealed rounds are spent */
-    p->attempt = 1;
+    uint64_t spent = newest.round > s->registry.round ? newest.round : s->registry.round;
+    if (round > spent && !sealed && attempt < PLMM_ATTEMPTS_MAX) {
+        p->round = round;
+        p->attempt = attempt + 1;
+    } else {
+        p->round = (round > spent ? round : spent) + 1;
+        p->attempt = 1;
+    }
     return PLMM_OK;
 }
 
@@ -136,6 +157,10 @@ plmm_status plmm__round_begin(plmm__serve *s, plmm_error *err)
     plmm_agg_event ev = {.type = PLMM_AGG_EV_START, .now_ms = plmm_clock_ms()};
     uint8_t saved[CONFIG_MAX];
     s->begun_ms = plmm_clock_wall_ms();
+    config.link = s->registry.link;
+    config.params.rate = s->c->eligible == 0
+                             ? UINT32_MAX
+                             : plmm_lottery_rate(s->registry.population, s->c->eligible);
     plmm_status rc = next_name(s, &config.params, err);
     rc = rc == PLMM_OK ? s->c->hooks.prepare(s->c->hooks.ctx, &config.params, err) : rc;
     rc = rc == PLMM_OK ? plmm_seed_system(&ev.seed, err) : rc;
@@ -222,7 +247,8 @@ static void end_round(plmm__serve *s, plmm_node_state state, plmm_abort reason, 
                          .begun_ms = s->begun_ms,
                          .ended_ms = plmm_clock_wall_ms(),
                          .bytes_up = s->bytes_up,
-                         .bytes_down = s->bytes_down};
+                         .bytes_down = s->bytes_down,
+                         .sealed = st.spent};
     memcpy(r.step_ms, s->step_ms, sizeof r.step_ms);
     (void)snprintf(r.text, sizeof r.text, "%s", text);
     plmm_status rc = plmm_node_round_end(s->c->store, &r, &err);
@@ -247,20 +273,6 @@ static void aborted(plmm__serve *s, const plmm_agg_action *a)
     s->ending_reason = a->reason;
 }
 
-/* The roster is closed: its seal is the next event, or the round ends at its deadline. */
-static void ask_seal(plmm__serve *s, uint32_t i, const plmm_agg_action *a)
-{
-    uint8_t frame[PLMM_FRAME_SMALL];
-    plmm_error err = {0};
-    plmm_agg_event ev = {.type = PLMM_AGG_EV_SEALED, .now_ms = plmm_clock_ms(), .bytes = frame};
-    plmm_status rc = s->c->hooks.seal(s->c->hooks.ctx, a->bytes, a->len, frame, &ev.len, &err);
-    rc = rc == PLMM_OK ? plmm__round_step(s, i, &ev, &err) : rc;
-    if (rc != PLMM_OK) {
-        plmm_log(PLMM_LOG_WARN, "round.seal", "round=%llu why=\"%s\"",
-                 (unsigned long long)s->machines[i].round, err.msg);
-    }
-}
-
 static void obey(plmm__serve *s, uint32_t i, const plmm_agg_actions *acts)
 {
     for (uint32_t j = 0; j < acts->n && s->fatal == PLMM_OK; j++) {
@@ -274,11 +286,11 @@ static void obey(plmm__serve *s, uint32_t i, const plmm_agg_actions *acts)
                 persist(s, a);
             }
             break;
+        case PLMM_AGG_DO_SEAL:
+            plmm__registrar_seal(s, a);
+            break;
         case PLMM_AGG_DO_ADD_INPUT:
             add_input(s, a);
-            break;
-        case PLMM_AGG_DO_SEAL:
-            ask_seal(s, i, a);
             break;
         case PLMM_AGG_DO_UNMASK:
             plmm_agg_round_survivors(s->machines[i].m, s->survivors, &s->survivors_n);

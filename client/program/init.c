@@ -152,7 +152,7 @@ static plmm_status read_bundle(const device *d, const plmm_json *root, const cha
                                plmm_store_expert *x, plmm_error *err)
 {
     char kind[32];
-    int64_t id = 0;
+    int64_t id = 0, link = 0;
     plmm_hash base;
     char address[PLMM_ADDRESS_BYTES];
     *x = (plmm_store_expert){0};
@@ -168,7 +168,9 @@ static plmm_status read_bundle(const device *d, const plmm_json *root, const cha
     PLMM_TRY(get_hex(root, path, "certificate", x->certificate.signature.b, 64, err));
     PLMM_TRY(get_hex(root, path, "aggregator", x->anchor.aggregator.b, 32, err));
     PLMM_TRY(get_hex(root, path, "registrar", x->anchor.registrar.b, 32, err));
-    PLMM_TRY(get_hex(root, path, "link", x->anchor.link.value.b, 32, err));
+    PLMM_TRY(plmm_json_need_int(root, path, "link", 0, INT64_C(1) << 32, &link, err));
+    x->anchor.link.index = (uint64_t)link;
+    PLMM_TRY(get_hex(root, path, "link_value", x->anchor.link.value.b, 32, err));
     PLMM_TRY(get_hex(root, path, "base", base.b, sizeof base.b, err));
     PLMM_TRY(plmm_expert_check(x->anchor.expert, err));
     PLMM_TRY(plmm_address_loopback(x->address, "cannot follow an expert at", address, err));

@@ -46,7 +46,8 @@ static const plmm_cli_verb verbs[] = {
      "STATE/device.key is this device and never leaves it.",
      OPTIONS(init_options), device_init},
     {"enroll", "STATE BUNDLE", 2, 2, "follow an expert",
-     "BUNDLE is what plmm-aggregator enroll wrote for this device. Its keys are trusted from now "
+     "BUNDLE is what plmm-aggregator registrar enroll wrote for this device. Its keys are trusted "
+     "from now "
      "on.",
      OPTIONS(plain_options), device_enroll},
     {"ingest", "STATE FILE", 2, 2, "offer dialogues to the buffer",

@@ -18,7 +18,8 @@ enum {
     TURNED_AWAY_MS = 1000,
     ANSWER_MS = 10000, /* a request with frames is answered at once: longer, and it is lost */
     HELD_MS = 60000,   /* an empty one is held for a while */
-    FETCH_TRIES = 5
+    FETCH_TRIES = 5,
+    CHANNELS = 4096 /* pairs that are remembered, 96 octets each */
 };
 
 static volatile sig_atomic_t stop_wanted;
@@ -41,6 +42,7 @@ typedef struct join {
     plmm_store_expert me;
     plmm_line *line;
     plmm_client_round *m;
+    plmm_channels *channels; /* SECRET: with other devices; changed by the step that ends a round */
     outbox out;
     uint8_t *vector; /* the masked one, as stored */
     size_t vector_len;
@@ -104,7 +106,25 @@ static plmm_status append(join *j, const plmm_client_action *a, plmm_error *err)
     }
     PLMM_ASSERT(j->vector != NULL && j->vector_len == a->payload_len);
     return plmm_store_round_upload(j->c->store, j->c->expert, a->seq, a->bytes, a->len, j->vector,
-                                   j->vector_len, err);
+                                   j->vector_len, NULL, 0, err);
+}
+
+/* Writes an outcome, and the channels as they are now. */
+static plmm_status write_end(join *j, plmm_store_outcome *outcome, plmm_error *err)
+{
+    size_t len = plmm_channels_bytes(j->channels);
+    uint8_t *bytes = plmm_alloc(len, 1);
+    if (bytes == NULL) {
+        return plmm_fail(err, PLMM_ERR_NOMEM, "out of memory for %zu octets of channels", len);
+    }
+    plmm_channels_encode(j->channels, bytes);
+    plmm_store_note channels = {"channels", bytes, len};
+    outcome->notes = &channels;
+    outcome->notes_n = 1;
+    plmm_status rc = plmm_store_round_end(j->c->store, j->c->expert, outcome, err);
+    plmm_wipe(bytes, len);
+    plmm_free(bytes);
+    return rc;
 }
 
 static void end(join *j, const plmm_client_action *a)
@@ -112,15 +132,18 @@ static void end(join *j, const plmm_client_action *a)
     bool done = a->type == PLMM_CLIENT_DO_FINISH;
     plmm_error err = {0};
     plmm_store_outcome outcome = {.round = a->round,
+                                  .link = a->link,
                                   .attempt = a->attempt,
                                   .reason = done ? 0 : (uint32_t)a->reason,
                                   .survivors = a->survivors,
-                                  .link = a->link,
                                   .time = plmm_clock_wall_ms(),
                                   .text = done ? NULL : a->text};
-    plmm_status rc = plmm_store_round_end(j->c->store, j->c->expert, &outcome, &err);
+    plmm_status rc = write_end(j, &outcome, &err);
     if (rc != PLMM_OK) {
         fail(j, rc, &err);
+    }
+    if (a->link.index > j->me.anchor.link.index) {
+        j->me.anchor.link = j->policy.anchor.link = a->link;
     }
     j->over = true;
     j->reason = done ? PLMM_ABORT_NONE : a->reason;
@@ -134,7 +157,6 @@ static void end(join *j, const plmm_client_action *a)
         bool local = a->reason == PLMM_ABORT_LOCAL && j->why[0] != '\0';
         (void)snprintf(j->result->last, sizeof j->result->last, "%s", local ? j->why : text);
     }
-    j->me.anchor.link = a->link;
     if (a->round != 0) {
         j->me.last_round = a->round;
         j->me.last_attempt = a->attempt;
@@ -407,9 +429,9 @@ static plmm_status make_machine(join *j, plmm_error *err)
                                  .certificate = j->me.certificate,
                                  .key = j->c->key,
                                  .model = j->me.manifest,
+                                 .channels = j->channels,
                                  .last_round = j->me.last_round,
                                  .last_attempt = j->me.last_attempt,
-                                 .link = j->me.anchor.link,
                                  .resend_ms = j->c->resend_ms,
                                  .silence_ms = j->c->silence_ms};
     plmm_status rc = plmm_client_round_new(&j->m, &config, err);
@@ -629,6 +651,25 @@ static plmm_status load_installed(join *j, plmm_error *err)
     return j->c->hooks.installed(j->c->hooks.ctx, &m, &j->policy, err);
 }
 
+/* The channels as the last round left them. A table that cannot be read is begun anew: its peers
+ * see another key. */
+static plmm_status load_channels(join *j, plmm_error *err)
+{
+    uint8_t *bytes = NULL;
+    size_t len = 0;
+    plmm_error why = {0};
+    PLMM_TRY(plmm_channels_new(&j->channels, CHANNELS, err));
+    PLMM_TRY(plmm_store_note_get(j->c->store, j->c->expert, "channels", &bytes, &len, err));
+    if (bytes != NULL) {
+        if (plmm_channels_decode(j->channels, bytes, len, &why) != PLMM_OK) {
+            plmm_log(PLMM_LOG_WARN, "channels.lost", "why=\"%s\"", why.msg);
+        }
+        plmm_wipe(bytes, len);
+        plmm_free(bytes);
+    }
+    return PLMM_OK;
+}
+
 static plmm_status open_all(join *j, plmm_error *err)
 {
     char url[PLMM_ADDRESS_BYTES];
@@ -636,6 +677,7 @@ static plmm_status open_all(join *j, plmm_error *err)
     PLMM_TRY(plmm_address_loopback(j->me.address, "cannot join", url, err));
     j->policy = j->c->policy;
     j->policy.anchor = j->me.anchor;
+    PLMM_TRY(load_channels(j, err));
     size_t reply_max = (size_t)PLMM_ROSTER_MAX + (1 << 20);
     PLMM_TRY(plmm_line_open(&j->line, url, reply_max, err));
     j->joined_ms = plmm_clock_ms();
@@ -653,6 +695,7 @@ static plmm_status close_all(join *j, plmm_status rc)
         }
     }
     plmm_line_close(j->line);
+    plmm_channels_free(j->channels);
     forget_vector(j);
     plmm_free(j->out.v);
     plmm_free(j);

@@ -2,12 +2,10 @@
 #include "plmm/store.h"
 
 #include "plmm/alloc.h"
-#include "plmm/hex.h"
 #include "store_internal.h"
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* Unsigned 64-bit numbers stand in INTEGER columns by their bits. Only ever append steps. */
@@ -41,6 +39,13 @@ static const char *const steps[] = {
     "  experts, round INTEGER NOT NULL, attempt INTEGER NOT NULL, reason INTEGER NOT NULL,"
     "  survivors INTEGER NOT NULL, time INTEGER NOT NULL, text TEXT NOT NULL) STRICT;"
     "CREATE INDEX rounds_of ON rounds(expert, n);",
+    /* An expert that was followed before it had a chain has to be enrolled with anew: no round with
+     * it would be believed. Notes are what a round needs of the ones before, by name. */
+    "ALTER TABLE experts ADD COLUMN link_index INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE experts ADD COLUMN link BLOB NOT NULL DEFAULT x'';"
+    "UPDATE experts SET link = zeroblob(32);"
+    "CREATE TABLE notes(expert TEXT NOT NULL REFERENCES experts, name TEXT NOT NULL,"
+    "  value BLOB NOT NULL, PRIMARY KEY(expert, name)) STRICT, WITHOUT ROWID;",
 };
 static const plmm_db_schema schema = {.name = "device state",
                                       .application = 0x706c6d44, /* "plmD" */
@@ -113,37 +118,6 @@ plmm_status plmm_store_get(plmm_store *s, const char *name, char **value, plmm_e
 
 /* ---- experts ---- */
 
-/* The link of an expert's registrar, as a setting: index, blank, digits. */
-static void link_name(char out[PLMM_STORE_NAME_MAX + 1], const char *expert)
-{
-    (void)snprintf(out, PLMM_STORE_NAME_MAX + 1, "expert.%s.link", expert);
-}
-
-plmm_status plmm__store_link_put(plmm_store *s, const char *expert, const plmm_link *link,
-                                 plmm_error *err)
-{
-    char name[PLMM_STORE_NAME_MAX + 1], text[128], digits[65];
-    link_name(name, expert);
-    plmm_hex_write(digits, link->value.b, sizeof link->value.b);
-    (void)snprintf(text, sizeof text, "%" PRIu64 " %s", link->index, digits);
-    return plmm_store_set(s, name, text, err);
-}
-
-static plmm_status link_get(plmm_store *s, const char *expert, plmm_link *link, plmm_error *err)
-{
-    char name[PLMM_STORE_NAME_MAX + 1], *text = NULL, *end = NULL;
-    link_name(name, expert);
-    PLMM_TRY(plmm_store_get(s, name, &text, err));
-    plmm_status rc = PLMM_OK;
-    if (text != NULL) {
-        link->index = strtoull(text, &end, 10);
-        rc = plmm_hex_read(link->value.b, sizeof link->value.b, *end == ' ' ? end + 1 : end, name,
-                           err);
-    }
-    plmm_free(text);
-    return rc;
-}
-
 static plmm_status no_expert(const char *name, plmm_error *err)
 {
     return plmm_fail(err, PLMM_ERR_NOTFOUND,
@@ -162,6 +136,8 @@ static plmm_status read_expert(const plmm_rows *r, const char *name, plmm_store_
     x->last_attempt = (uint32_t)plmm_rows_i(r, 9);
     x->bytes_up = (uint64_t)plmm_rows_i(r, 10);
     x->bytes_down = (uint64_t)plmm_rows_i(r, 11);
+    x->anchor.link.index = (uint64_t)plmm_rows_i(r, 12);
+    PLMM_TRY(plmm_rows_copy(r, 13, &x->anchor.link.value, sizeof x->anchor.link.value, err));
     PLMM_TRY(plmm_rows_copy(r, 0, &x->anchor.aggregator, sizeof x->anchor.aggregator, err));
     PLMM_TRY(plmm_rows_copy(r, 1, &x->anchor.registrar, sizeof x->anchor.registrar, err));
     PLMM_TRY(plmm_rows_copy(r, 3, &x->certificate.key, sizeof x->certificate.key, err));
@@ -178,15 +154,14 @@ plmm_status plmm_store_expert_get(plmm_store *s, const char *name, plmm_store_ex
     plmm_store_expert got;
     PLMM_TRY(plmm_db_query(s->db,
                            "SELECT aggregator, registrar, device, key, signature, address, version,"
-                           " manifest, last_round, last_attempt, bytes_up, bytes_down"
-                           " FROM experts WHERE name = ?1",
+                           " manifest, last_round, last_attempt, bytes_up, bytes_down,"
+                           " link_index, link FROM experts WHERE name = ?1",
                            args, 1, &r, err));
     plmm_status rc = plmm_rows_next(r, &more, err);
     if (rc == PLMM_OK) {
         rc = more ? read_expert(r, name, &got, err) : no_expert(name, err);
     }
     plmm_rows_close(r);
-    rc = rc == PLMM_OK ? link_get(s, name, &got.anchor.link, err) : rc;
     if (rc == PLMM_OK) {
         *x = got;
     }
@@ -199,22 +174,6 @@ static bool same_keys(const plmm_store_expert *a, const plmm_store_expert *b)
            memcmp(&a->anchor.registrar, &b->anchor.registrar, sizeof a->anchor.registrar) == 0 &&
            memcmp(&a->certificate.key, &b->certificate.key, sizeof a->certificate.key) == 0 &&
            a->certificate.device == b->certificate.device;
-}
-
-static plmm_status insert_expert(plmm_store *s, const plmm_store_expert *x, plmm_error *err)
-{
-    return PLMM_DB_RUN(
-        s->db, err,
-        "INSERT INTO experts VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
-        plmm_arg_s(x->anchor.expert),
-        plmm_arg_b(x->anchor.aggregator.b, sizeof x->anchor.aggregator.b),
-        plmm_arg_b(x->anchor.registrar.b, sizeof x->anchor.registrar.b),
-        plmm_arg_u(x->certificate.device),
-        plmm_arg_b(x->certificate.key.b, sizeof x->certificate.key.b),
-        plmm_arg_b(x->certificate.signature.b, sizeof x->certificate.signature.b),
-        plmm_arg_s(x->address), plmm_arg_u(x->version),
-        plmm_arg_b(x->manifest.b, sizeof x->manifest.b), plmm_arg_u(x->last_round),
-        plmm_arg_u(x->last_attempt), plmm_arg_u(x->bytes_up), plmm_arg_u(x->bytes_down));
 }
 
 plmm_status plmm_store_expert_add(plmm_store *s, const plmm_store_expert *x, plmm_error *err)
@@ -236,11 +195,22 @@ plmm_status plmm_store_expert_add(plmm_store *s, const plmm_store_expert *x, plm
     if (rc != PLMM_ERR_NOTFOUND) {
         return rc;
     }
-    PLMM_TRY(plmm_db_begin(s->db, err));
-    rc = plmm__store_link_put(s, name, &x->anchor.link, err);
-    rc = rc != PLMM_OK ? rc : insert_expert(s, x, err);
-    return plmm_db_end(s->db, rc, err);
+    return PLMM_DB_RUN(
+        s->db, err,
+        "INSERT INTO experts VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, "
+        "?14, ?15)",
+        plmm_arg_s(name), plmm_arg_b(x->anchor.aggregator.b, sizeof x->anchor.aggregator.b),
+        plmm_arg_b(x->anchor.registrar.b, sizeof x->anchor.registrar.b),
+        plmm_arg_u(x->certificate.device),
+        plmm_arg_b(x->certificate.key.b, sizeof x->certificate.key.b),
+        plmm_arg_b(x->certificate.signature.b, sizeof x->certificate.signature.b),
+        plmm_arg_s(x->address), plmm_arg_u(x->version),
+        plmm_arg_b(x->manifest.b, sizeof x->manifest.b), plmm_arg_u(x->last_round),
+        plmm_arg_u(x->last_attempt), plmm_arg_u(x->bytes_up), plmm_arg_u(x->bytes_down),
+        plmm_arg_u(x->anchor.link.index),
+        plmm_arg_b(x->anchor.link.value.b, sizeof x->anchor.link.value.b));
 }
+
 plmm_status plmm_store_experts(plmm_store *s, char (*names)[PLMM_EXPERT_MAX + 1], size_t cap,
                                size_t *n, plmm_error *err)
 {

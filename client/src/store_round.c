@@ -58,14 +58,60 @@ static plmm_status upload(plmm_store *s, const char *expert, const uint8_t *vect
                        plmm_arg_b(vector, len));
 }
 
+static plmm_status put_notes(plmm_store *s, const char *expert, const plmm_store_note *notes,
+                             uint32_t n, plmm_error *err)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        if (notes[i].len > PLMM_STORE_RECORD_MAX) {
+            return plmm_fail(err, PLMM_ERR_RANGE, "a note '%s' of %zu octets cannot be kept",
+                             notes[i].name, notes[i].len);
+        }
+        PLMM_TRY(PLMM_DB_RUN(s->db, err, "INSERT OR REPLACE INTO notes VALUES(?1, ?2, ?3)",
+                             plmm_arg_s(expert), plmm_arg_s(notes[i].name),
+                             plmm_arg_b(notes[i].bytes, notes[i].len)));
+    }
+    return PLMM_OK;
+}
+
 plmm_status plmm_store_round_upload(plmm_store *s, const char *expert, uint64_t seq,
                                     const uint8_t *record, size_t len, const uint8_t *vector,
-                                    size_t vector_len, plmm_error *err)
+                                    size_t vector_len, const plmm_store_note *notes,
+                                    uint32_t notes_n, plmm_error *err)
 {
     PLMM_TRY(plmm_db_begin(s->db, err));
     plmm_status rc = append(s, expert, seq, record, len, err);
     rc = rc == PLMM_OK ? upload(s, expert, vector, vector_len, err) : rc;
+    rc = rc == PLMM_OK ? put_notes(s, expert, notes, notes_n, err) : rc;
     return plmm_db_end(s->db, rc, err);
+}
+
+plmm_status plmm_store_note_get(plmm_store *s, const char *expert, const char *name,
+                                uint8_t **bytes, size_t *len, plmm_error *err)
+{
+    const plmm_arg args[] = {plmm_arg_s(expert), plmm_arg_s(name)};
+    plmm_rows *r = NULL;
+    bool more = false;
+    uint8_t *copy = NULL;
+    size_t n = 0;
+    PLMM_TRY(plmm_db_query(s->db, "SELECT value FROM notes WHERE expert = ?1 AND name = ?2", args,
+                           2, &r, err));
+    plmm_status rc = plmm_rows_next(r, &more, err);
+    if (rc == PLMM_OK && more) {
+        const void *p = plmm_rows_b(r, 0, &n);
+        copy = plmm_alloc(n > 0 ? n : 1, 1);
+        rc = copy != NULL ? PLMM_OK
+                          : plmm_fail(err, PLMM_ERR_NOMEM,
+                                      "cannot read a note of %zu octets: out of memory", n);
+        if (copy != NULL && p != NULL) {
+            memcpy(copy, p, n);
+        }
+    }
+    plmm_rows_close(r);
+    if (rc == PLMM_OK) {
+        *bytes = copy;
+        *len = n;
+    }
+    return rc;
 }
 
 plmm_status plmm_store_round_each(plmm_store *s, const char *expert, plmm_store_record visit,
@@ -150,9 +196,12 @@ static plmm_status end(plmm_store *s, const char *expert, const plmm_store_outco
     if (o->round != 0) {
         PLMM_TRY(note(s, expert, o, err));
     }
-    if (o->link.index != 0) {
-        PLMM_TRY(plmm__store_link_put(s, expert, &o->link, err));
-    }
+    PLMM_TRY(PLMM_DB_RUN(s->db, err,
+                         "UPDATE experts SET link_index = ?2, link = ?3 WHERE name = ?1 AND "
+                         "link_index < ?2",
+                         plmm_arg_s(expert), plmm_arg_u(o->link.index),
+                         plmm_arg_b(o->link.value.b, sizeof o->link.value.b)));
+    PLMM_TRY(put_notes(s, expert, o->notes, o->notes_n, err));
     PLMM_TRY(PLMM_DB_RUN(s->db, err, "DELETE FROM journal WHERE expert = ?1", plmm_arg_s(expert)));
     return PLMM_DB_RUN(s->db, err, "DELETE FROM uploads WHERE expert = ?1", plmm_arg_s(expert));
 }

@@ -1,6 +1,6 @@
 /* fleet.h -- a small federation for tests: real processes, real TCP on loopback, real SQLite, tiny
- * vectors instead of a model. The same program is the driver, the aggregator (`serve`) and each
- * device (`join`); the drivers of both are the product's.
+ * vectors instead of a model. The same program is the driver, the aggregator (`serve`), its registrar
+ * (`registrar`) and each device (`join`); their drivers are the product's.
  *
  * What a device gives is a function of (device, round), and every coordinate of it is a whole
  * number of quantiser steps, so that the encoding is exact and anybody can say what the sum must
@@ -13,7 +13,7 @@
 #include "plmm/file.h"
 #include "plmm/join.h"
 #include "plmm/log.h"
-#include "plmm/registrar.h"
+#include "plmm/registry.h"
 #include "plmm/serve.h"
 #include "test.h"
 
@@ -72,29 +72,30 @@ static inline void fleet_keys(uint8_t who, plmm_sign_pk *pk, plmm_sign_sk *sk)
 }
 enum { FLEET_AGGREGATOR = 200, FLEET_REGISTRAR = 201 };
 
-/* The registrar, whose chain is of the test, too. */
-static inline plmm_registrar *fleet_registrar(void)
+/* The registrar as a party; its chain is of a test too. */
+static inline plmm_registrar_config fleet_registrar(void)
 {
+    plmm_registrar_config c = {.expert = FLEET_EXPERT, .chain_length = 1000};
     plmm_sign_pk pk;
     plmm_sign_sk sk;
-    plmm_registrar *r = NULL;
-    plmm_registrar_config c = {.expert = FLEET_EXPERT, .chain = {{3}}, .chain_length = 64};
     fleet_keys(FLEET_REGISTRAR, &pk, &c.key);
     fleet_keys(FLEET_AGGREGATOR, &c.aggregator, &sk);
-    CHECK(plmm_registrar_new(&r, &c, NULL) == PLMM_OK, "registrar");
-    return r;
+    memset(c.chain.b, 0x77, sizeof c.chain.b);
+    return c;
 }
 
 static inline plmm_anchor fleet_anchor(void)
 {
     plmm_anchor a = {.expert = FLEET_EXPERT};
     plmm_sign_sk sk;
-    fleet_keys(FLEET_AGGREGATOR, &a.aggregator, &sk);
-    fleet_keys(FLEET_REGISTRAR, &a.registrar, &sk);
-    plmm_registrar *r = fleet_registrar();
+    plmm_registrar_config c = fleet_registrar();
+    plmm_registrar *r = NULL;
     plmm_link last;
+    CHECK(plmm_registrar_new(&r, &c, NULL) == PLMM_OK, "registrar");
     plmm_registrar_link(r, &a.link, &last);
     plmm_registrar_free(r);
+    fleet_keys(FLEET_AGGREGATOR, &a.aggregator, &sk);
+    fleet_keys(FLEET_REGISTRAR, &a.registrar, &sk);
     return a;
 }
 
@@ -265,36 +266,6 @@ static inline plmm_status fleet_read(void *ctx, const plmm_manifest *m, uint32_t
     return inside ? PLMM_OK : plmm_fail(err, PLMM_ERR_RANGE, "beyond the end");
 }
 
-/* Seals what it is asked; its last record is a file. */
-static inline plmm_status fleet_seal(void *ctx, const uint8_t *request, size_t request_len,
-                                     uint8_t frame[PLMM_FRAME_SMALL], size_t *len, plmm_error *err)
-{
-    static plmm_registrar_answer a;
-    uint64_t ids[FLEET_DEVICES];
-    uint8_t *last = NULL;
-    size_t last_len = 0;
-    const char *path = fleet_path(ctx, "seal");
-    plmm_registrar *r = fleet_registrar();
-    plmm_status rc = PLMM_OK;
-    for (uint32_t i = 0; i < FLEET_DEVICES; i++) {
-        ids[i] = i + 1;
-    }
-    plmm_enrolled all = {ids, FLEET_DEVICES};
-    if (plmm_path_exists(path)) {
-        rc = plmm_file_read(path, 1024, &last, &last_len, err);
-        rc = rc == PLMM_OK ? plmm_registrar_restore(r, last, last_len, err) : rc;
-    }
-    rc = rc == PLMM_OK ? plmm_registrar_seal(r, request, request_len, &all, &a, err) : rc;
-    if (rc == PLMM_OK && a.record_len > 0) {
-        rc = plmm_file_write(path, a.record, a.record_len, PLMM_MODE_PUBLIC, err);
-    }
-    memcpy(frame, a.frame, a.frame_len);
-    *len = a.frame_len;
-    plmm_free(last);
-    plmm_registrar_free(r);
-    return rc;
-}
-
 static inline plmm_agg_config fleet_round(uint32_t step_ms)
 {
     plmm_sign_pk pk;
@@ -328,17 +299,56 @@ static inline plmm_agg_config fleet_round(uint32_t step_ms)
     return c;
 }
 
-static inline int fleet_serve(char *dir, uint32_t port, uint32_t rounds, uint32_t step_ms)
+/* ---- the registrar's process ---- */
+
+/* The port in DIR/NAME, once a process wrote it there; 0 after ten seconds. */
+static inline uint32_t fleet_wait_port(const char *dir, const char *name)
+{
+    uint8_t *text = NULL;
+    size_t len = 0;
+    for (int i = 0; i < 1000; i++) {
+        if (plmm_file_read(fleet_path(dir, "%s", name), 100, &text, &len, NULL) == PLMM_OK) {
+            uint32_t port = (uint32_t)strtoul((char *)text, NULL, 10);
+            plmm_free(text);
+            return port;
+        }
+        plmm_clock_sleep_ms(10);
+    }
+    CHECK(false, "nobody wrote %s", name);
+    return 0;
+}
+
+static inline int fleet_seal(char *dir, uint32_t port)
 {
     char url[64], port_file[512];
     plmm_error err = {0};
+    (void)snprintf(url, sizeof url, "tcp://127.0.0.1:%u", port);
+    (void)snprintf(port_file, sizeof port_file, "%s/registrar-port", dir);
+    plmm_registry_config c = {.url = url, .registrar = fleet_registrar(), .port_file = port_file};
+    plmm_status rc = plmm_node_open(fleet_path(dir, "registrar.db"), &c.store, &err);
+    rc = rc == PLMM_OK ? plmm_registry_run(&c, &err) : rc;
+    plmm_node_close(c.store);
+    if (rc != PLMM_OK) {
+        fleet_die("registrar", &err);
+    }
+    return EXIT_SUCCESS;
+}
+
+static inline int fleet_serve(char *dir, uint32_t port, uint32_t rounds, uint32_t step_ms)
+{
+    char url[64], registrar[64], port_file[512];
+    plmm_error err = {0};
     plmm_serve_result result;
+    (void)snprintf(registrar, sizeof registrar, "tcp://127.0.0.1:%u",
+                   fleet_wait_port(dir, "registrar-port"));
     (void)snprintf(url, sizeof url, "tcp://127.0.0.1:%u", port);
     (void)snprintf(port_file, sizeof port_file, "%s/port", dir);
     plmm_serve_config c = {
         .url = url,
         .round = fleet_round(step_ms),
-        .hooks = {dir, fleet_prepare, fleet_on_sum, fleet_find, fleet_read, fleet_seal},
+        .vector_max = FLEET_LENGTH,
+        .registrar = registrar,
+        .hooks = {dir, fleet_prepare, fleet_on_sum, fleet_find, fleet_read},
         .rounds = rounds,
         .failures = 20,
         .slots = 64,
@@ -446,7 +456,7 @@ static inline void fleet_enrol_device(const char *dir, uint8_t id, uint32_t port
 /* Hash of version 1, once fleet_init made it. */
 static plmm_hash fleet_hash;
 
-/* The node's database with all devices, and version 1. */
+/* The registrar's database with all devices, and version 1. */
 static inline void fleet_init(const char *dir)
 {
     plmm_node_store *store = NULL;
@@ -454,7 +464,7 @@ static inline void fleet_init(const char *dir)
     plmm_manifest m;
     static const uint32_t zero[FLEET_LENGTH + 1];
     plmm_status rc = plmm_dir_make(fleet_path(dir, "versions"), 0700, &err);
-    rc = rc == PLMM_OK ? plmm_node_open(fleet_path(dir, "node.db"), &store, &err) : rc;
+    rc = rc == PLMM_OK ? plmm_node_open(fleet_path(dir, "registrar.db"), &store, &err) : rc;
     for (uint8_t id = 1; id <= FLEET_DEVICES && rc == PLMM_OK; id++) {
         plmm_certificate c = fleet_certificate(id);
         rc = plmm_node_device_add(store, &c, "", 0, &err);
@@ -517,7 +527,29 @@ static inline void fleet_on_term(int number)
     plmm_serve_stop();
 }
 
-/* This program as `SELF serve DIR PORT ROUNDS STEP_MS` or `SELF join DIR ID VERSION WORK_MS`. */
+static inline void fleet_on_term_registrar(int number)
+{
+    (void)number;
+    plmm_registry_stop();
+}
+
+static inline pid_t fleet_start_registrar(char *self, char *dir, uint32_t port)
+{
+    char number[16];
+    (void)snprintf(number, sizeof number, "%u", port);
+    char *argv[] = {self, (char[]){"registrar"}, dir, number, (char[]){"0"}, (char[]){"0"}, NULL};
+    return fleet_start(self, dir, "registrar", argv);
+}
+
+static inline void fleet_end_registrar(pid_t pid)
+{
+    int status = 0;
+    CHECK(kill(pid, SIGTERM) == 0 && waitpid(pid, &status, 0) == pid && status == 0,
+          "registrar: %x", (unsigned)status);
+}
+
+/* This program as `SELF serve DIR PORT ROUNDS STEP_MS`, `SELF registrar DIR PORT 0 0` or
+ * `SELF join DIR ID VERSION WORK_MS`. */
 static inline int fleet_role(char **argv)
 {
     unsigned long a = strtoul(argv[3], NULL, 10), b = strtoul(argv[4], NULL, 10);
@@ -525,6 +557,11 @@ static inline int fleet_role(char **argv)
     struct sigaction act = {.sa_handler = fleet_on_term};
     (void)sigaction(SIGTERM, &act, NULL);
     plmm_log_to(STDERR_FILENO, PLMM_LOG_DEBUG);
+    if (strcmp(argv[1], "registrar") == 0) {
+        act.sa_handler = fleet_on_term_registrar;
+        (void)sigaction(SIGTERM, &act, NULL);
+        return fleet_seal(argv[2], (uint32_t)a);
+    }
     return strcmp(argv[1], "serve") == 0
                ? fleet_serve(argv[2], (uint32_t)a, (uint32_t)b, (uint32_t)c)
                : fleet_join(argv[2], (uint8_t)a, b, (uint32_t)c);

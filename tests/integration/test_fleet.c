@@ -1,7 +1,7 @@
 /* Twenty devices and an aggregator as processes over TCP; two devices are killed with -9 in the
- * middle of a round, and so is the aggregator, which is started again. The rounds complete, and
- * each sum equals the sum of the survivors' inputs bit for bit. With `chaos`, later rounds lose the
- * aggregator or a device to kill -9 every second, at any step.
+ * middle of a round, and so are the aggregator and its registrar, which are started again. The
+ * rounds complete, and each sum equals the sum of the survivors' inputs bit for bit. With `chaos`,
+ * later rounds lose the aggregator, the registrar or a device to kill -9 every second, at any step.
  *     test_fleet [ROUNDS [chaos]]
  * PLMM_TEST_KEEP in the environment leaves the directory and its logs.
  */
@@ -14,7 +14,8 @@ enum { MUTE = 7, LATE = 13, STEP_MS = 5000, KILL_AT = 8 };
 typedef struct fleet {
     char *self;
     char dir[64];
-    pid_t serve;
+    pid_t serve, registrar;
+    uint32_t registrar_port;
     pid_t device[FLEET_DEVICES + 1]; /* 0: not running */
     uint32_t port;
     uint32_t rounds;
@@ -186,7 +187,10 @@ static void wreak(fleet *f)
     for (int i = 0; i < 60 && fleet_newest(f->dir) <= f->rounds; i++) {
         uint8_t id = (uint8_t)(1 + plmm_rng_below(&rng, FLEET_DEVICES));
         plmm_clock_sleep_ms(500 + plmm_rng_below(&rng, 1000));
-        if (plmm_rng_below(&rng, 3) == 0) {
+        if (plmm_rng_below(&rng, 4) == 0) {
+            kill_now(&f->registrar);
+            f->registrar = fleet_start_registrar(f->self, f->dir, f->registrar_port);
+        } else if (plmm_rng_below(&rng, 3) == 0) {
             if (waitpid(f->serve, NULL, WNOHANG) != 0) { /* it has ended: its rounds are done */
                 f->serve = 0;
                 return;
@@ -217,6 +221,7 @@ static void end_all(fleet *f)
     if (f->serve != 0 && f->chaos) {
         (void)kill(f->serve, SIGTERM); /* it counts only the rounds since it was started last */
     }
+    fleet_end_registrar(f->registrar);
     if (f->serve != 0) {
         CHECK(waitpid(f->serve, &status, 0) == f->serve &&
                   (status == 0 || (f->chaos && WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM)),
@@ -227,6 +232,7 @@ static void end_all(fleet *f)
 static void show_logs(const char *dir)
 {
     fleet_show_log(dir, "serve");
+    fleet_show_log(dir, "registrar");
     for (unsigned id = 1; id <= FLEET_DEVICES; id++) {
         char name[8];
         (void)snprintf(name, sizeof name, "%u", id);
@@ -236,6 +242,8 @@ static void show_logs(const char *dir)
 
 static void drive(fleet *f)
 {
+    f->registrar = fleet_start_registrar(f->self, f->dir, 0);
+    f->registrar_port = fleet_wait_port(f->dir, "registrar-port");
     start_serve(f);
     if (!wait_for(f, port_known, 10000, "the port")) {
         return;
@@ -249,7 +257,9 @@ static void drive(fleet *f)
     }
     if (wait_for(f, some_uploaded, 30000, "some uploads")) {
         kill_now(&f->serve);
+        kill_now(&f->registrar);
         start_serve(f);
+        f->registrar = fleet_start_registrar(f->self, f->dir, f->registrar_port);
     }
     if (wait_for(f, late_uploaded, 30000, "an upload")) {
         kill_now(&f->device[LATE]);

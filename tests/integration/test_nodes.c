@@ -192,9 +192,24 @@ static void bad_input_before_rounds(void)
     char base[600];
     (void)snprintf(base, sizeof base, "base=%s", at("other"));
     RUN(2, "is not the base model", AGG, "serve", at("node"), "--set", base);
-    RUN(2, "cannot open", AGG, "enroll", at("node"), at("none.pub"));
-    RUN(2, "is no device's public key", AGG, "enroll", at("node"), at("bundle-1"));
-    RUN(2, "is enrolled already", AGG, "enroll", at("node"), at("d1/device.pub"), "--out", at("y"));
+    RUN(2, "--expert is needed", AGG, "registrar", "init", at("x"));
+    RUN(2, "is about \"device\", not \"expert\"", AGG, "registrar", "init", at("x"), "--expert",
+        at("d1/device.pub"));
+    RUN(2, "is a registrar's state already", AGG, "registrar", "init", at("reg-node"), "--expert",
+        at("node/expert.pub"));
+    RUN(2, "is no registrar's state", AGG, "registrar", "serve", at("node"));
+    RUN(2, "links is fixed by init", AGG, "registrar", "status", at("reg-node"), "--set",
+        "links=99");
+    RUN(2, "cannot open", AGG, "registrar", "enroll", at("reg-node"), at("none.pub"));
+    RUN(2, "is about \"enrolment\", not \"device\"", AGG, "registrar", "enroll", at("reg-node"),
+        at("bundle-1"));
+    RUN(2, "is enrolled already", AGG, "registrar", "enroll", at("reg-node"), at("d1/device.pub"),
+        "--out", at("y"));
+    RUN(2, "is of another expert or aggregator", AGG, "registrar", "enroll", at("reg-node"),
+        at("stranger/device.pub"), "--out", at("y"), "--expert", at("foreign/expert.pub"));
+    RUN(2, "is no device's number", AGG, "registrar", "revoke", at("reg-node"), "d1");
+    RUN(2, "is not enrolled", AGG, "registrar", "revoke", at("reg-node"), "999");
+    RUN(2, "see plmm-aggregator registrar --help", AGG, "registrar", "x");
     RUN(2, "is no device's state", CLIENT, "join", at("none"));
     RUN(2, "is for another device", CLIENT, "enroll", at("d1"), at("bundle-2"));
     RUN(2, "is no enrolment bundle", CLIENT, "enroll", at("d1"), at("d1/device.pub"));
@@ -229,6 +244,10 @@ static void set_up_node(const char *name)
         at("base"), "--set", "address=tcp://127.0.0.1:0", "--set", "adapter.rank=2", "--set",
         "round.phase_ms=3000", "--set", "round.train_ms=5000", "--set", "round.roster_min=20",
         "--set", "serve.pause_ms=100", "--set", "serve.linger_ms=4000");
+    RUN(2, "has no registrar: plmm-aggregator registrar init", AGG, "serve", at("%s", name));
+    RUN(0, "registrar of art", AGG, "registrar", "init", at("reg-%s", name), "--expert",
+        at("%s/expert.pub", name), "--set", "address=tcp://127.0.0.1:0");
+    RUN(0, "", "/bin/cp", at("reg-%s/registrar.pub", name), at("%s", name));
 }
 
 static void set_up_device(const char *node, unsigned id, const char *name)
@@ -241,8 +260,8 @@ static void set_up_device(const char *node, unsigned id, const char *name)
     if (node == NULL) {
         return;
     }
-    RUN(0, "of art", AGG, "enroll", at("%s", node), at("%s/device.pub", name), "--out",
-        at("bundle-%u", id));
+    RUN(0, "of art", AGG, "registrar", "enroll", at("reg-%s", node), at("%s/device.pub", name),
+        "--out", at("bundle-%u", id));
     RUN(0, "follows art", CLIENT, "enroll", device, at("bundle-%u", id));
     (void)snprintf(text, sizeof text,
                    "{\"prompt\": \"%s\", \"response\": \"%s Number %u.\"}\n"
@@ -257,12 +276,24 @@ static void set_up_device(const char *node, unsigned id, const char *name)
     RUN(0, "2 dialogues read: 2 kept", CLIENT, "ingest", device, at("in.jsonl"));
 }
 
-static pid_t start_serve(const char *port)
+static pid_t start_registrar(const char *port)
 {
-    static char address[64];
+    char address[64];
     (void)snprintf(address, sizeof address, "address=tcp://127.0.0.1:%s", port);
-    const char *const argv[] = {AGG,        "serve", at("node"), "--rounds",   "2", "--port-file",
-                                at("port"), "--set", address,    "--failures", "4", NULL};
+    const char *const argv[] = {AGG,           "registrar",          "serve", at("reg-node"),
+                                "--port-file", at("registrar-port"), "--set", address,
+                                NULL};
+    return start("registrar", argv);
+}
+
+static pid_t start_serve(const char *port, const char *registrar)
+{
+    char address[64], asks[64];
+    (void)snprintf(address, sizeof address, "address=tcp://127.0.0.1:%s", port);
+    (void)snprintf(asks, sizeof asks, "registrar=tcp://127.0.0.1:%s", registrar);
+    const char *const argv[] = {AGG,           "serve",      at("node"), "--rounds", "2",
+                                "--port-file", at("port"),   "--set",    address,    "--set",
+                                asks,          "--failures", "4",        NULL};
     return start("serve", argv);
 }
 
@@ -276,14 +307,14 @@ static pid_t start_join(unsigned id, const char *port)
     return start(name, argv);
 }
 
-static bool read_port(char port[16])
+static bool read_port(const char *name, char port[16])
 {
     uint8_t *text = NULL;
     size_t len = 0;
     uint64_t until = plmm_clock_ms() + PATIENCE_MS;
-    while (plmm_file_read(at("port"), 15, &text, &len, NULL) != PLMM_OK) {
+    while (plmm_file_read(at("%s", name), 15, &text, &len, NULL) != PLMM_OK) {
         if (plmm_clock_ms() > until) {
-            CHECK(false, "serve does not listen");
+            CHECK(false, "nobody wrote %s", name);
             return false;
         }
         plmm_clock_sleep_ms(10);
@@ -319,7 +350,8 @@ static void same_adapter(unsigned id)
     plmm_free(b);
 }
 
-static void kill_and_restart(pid_t *serve, pid_t *device, const char *port)
+static void kill_and_restart(pid_t *serve, pid_t *registrar, pid_t *device, const char *port,
+                             const char *seals)
 {
     char early[8], later[8];
     (void)snprintf(early, sizeof early, "d%d", EARLY);
@@ -334,7 +366,9 @@ static void kill_and_restart(pid_t *serve, pid_t *device, const char *port)
     CHECK(kill(device[EARLY], SIGKILL) == 0 && end(device[EARLY]) == 128 + SIGKILL, "kill");
     CHECK(kill(*serve, SIGKILL) == 0 && end(*serve) == 128 + SIGKILL, "kill");
     CHECK(!log_has("serve", "ev=round.done"), "the round was over before the kill");
-    *serve = start_serve(port);
+    CHECK(kill(*registrar, SIGKILL) == 0 && end(*registrar) == 128 + SIGKILL, "kill");
+    *serve = start_serve(port, seals);
+    *registrar = start_registrar(seals);
     if (wait_log("serve", "ev=round.done round=1")) {
         device[EARLY] = start_join(EARLY, port);
         device[LATER] = start_join(LATER, port);
@@ -363,16 +397,20 @@ static void check_weights(void)
 
 static void rounds(void)
 {
-    char port[16];
+    char port[16], seals[16];
     pid_t device[DEVICES + 1] = {0};
-    pid_t serve = start_serve("0");
-    if (!read_port(port)) {
+    pid_t registrar = start_registrar("0");
+    if (!read_port("registrar-port", seals)) {
+        return;
+    }
+    pid_t serve = start_serve("0", seals);
+    if (!read_port("port", port)) {
         return;
     }
     for (unsigned id = 1; id <= DEVICES; id++) {
         device[id] = start_join(id, port);
     }
-    kill_and_restart(&serve, device, port);
+    kill_and_restart(&serve, &registrar, device, port, seals);
     (void)wait_log("serve", "ev=round.done round=2");
     unenrolled(port);
     CHECK(end(serve) == 0, "serve");
@@ -382,6 +420,10 @@ static void rounds(void)
         same_adapter(id);
     }
     check_weights();
+    CHECK(kill(registrar, SIGTERM) == 0 && end(registrar) == 0, "registrar");
+    CHECK(!plmm_path_exists(at("node/registrar.key")),
+          "the aggregator has no key of the registrar");
+    RUN(0, "\"seals\":2", AGG, "registrar", "status", at("reg-node"), "--json");
 }
 
 int main(void)

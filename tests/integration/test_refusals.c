@@ -266,22 +266,6 @@ static void check_round(const char *dir)
     plmm_free(ids);
 }
 
-static uint32_t wait_port(talker *t)
-{
-    uint8_t *text = NULL;
-    size_t len = 0;
-    for (int i = 0; i < 1000; i++) {
-        if (plmm_file_read(fleet_path(t->dir, "port"), 100, &text, &len, NULL) == PLMM_OK) {
-            uint32_t port = (uint32_t)strtoul((char *)text, NULL, 10);
-            plmm_free(text);
-            return port;
-        }
-        plmm_clock_sleep_ms(10);
-    }
-    CHECK(false, "the aggregator does not listen");
-    return 0;
-}
-
 static void drive(char *self)
 {
     static talker t = {.dir = "/tmp/plmm-refusals-XXXXXX"};
@@ -290,8 +274,9 @@ static void drive(char *self)
     CHECK(mkdtemp(t.dir) != NULL, "mkdtemp");
     fleet_init(t.dir);
     char *argv[] = {self, "serve", t.dir, "0", "1", "10000", NULL};
+    pid_t registrar = fleet_start_registrar(self, t.dir, 0);
     pid_t serve = fleet_start(self, t.dir, "serve", argv);
-    uint32_t port = wait_port(&t);
+    uint32_t port = fleet_wait_port(t.dir, "port");
     dial(&t, port);
     not_frames(&t);
     too_long(&t, port);
@@ -309,6 +294,7 @@ static void drive(char *self)
               (unsigned)status);
     }
     CHECK(waitpid(serve, &status, 0) == serve && status == 0, "serve: %x", (unsigned)status);
+    fleet_end_registrar(registrar);
     check_round(t.dir);
     plmm_line_close(t.line);
     if (plmm_test_failures > 0) {

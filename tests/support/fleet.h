@@ -18,6 +18,7 @@ enum {
     FLEET_LENGTH_MAX = 64,
     FLEET_QUEUE_MAX = 1 << 14,
     FLEET_RECORDS_MAX = 1 << 12,
+    FLEET_CHAIN = 16,     /* links of the registrar's chain */
     FLEET_AGG = FLEET_MAX /* place of the aggregator in "from" and "to" */
 };
 
@@ -84,6 +85,7 @@ typedef struct fleet {
     plmm_agg_round *agg;
     plmm_seed agg_seed;
     plmm_registrar *registrar;
+    plmm_seed chain; /* the registrar's */
     uint64_t enrolled[FLEET_MAX];
     uint32_t enrolled_n;
     uint32_t seals; /* requests that were sealed */
@@ -206,9 +208,10 @@ static inline fleet *fleet_new(uint32_t n, uint32_t length, uint64_t seed)
     plmm_registrar_config r = {.expert = "medicine",
                                .key = f->registrar_sk,
                                .aggregator = f->anchor.aggregator,
-                               .chain_length = 16};
+                               .chain_length = FLEET_CHAIN};
     plmm_link last;
     fleet_random(f, &r.chain, sizeof r.chain);
+    f->chain = r.chain;
     CHECK(plmm_registrar_new(&f->registrar, &r, NULL) == PLMM_OK, "registrar");
     plmm_registrar_link(f->registrar, &f->anchor.link, &last);
     f->cfg = (plmm_agg_config){.params = fleet_params(n, length),

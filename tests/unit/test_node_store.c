@@ -114,9 +114,11 @@ static void test_rounds(void)
     size_t len = 0;
     uint64_t round = 9, last = 0;
     uint32_t attempt = 9, seen = 0;
+    bool sealed = true;
     fresh_file();
     plmm_node_store *s = open_store();
-    CHECK(plmm_node_round_last(s, &round, &attempt, &err) == PLMM_OK && round == 0 && attempt == 0,
+    CHECK(plmm_node_round_last(s, &round, &attempt, &sealed, &err) == PLMM_OK && round == 0 &&
+              attempt == 0 && !sealed,
           "none yet");
     CHECK(plmm_node_round_running(s, &round, &attempt, &blob, &len, &err) == PLMM_ERR_NOTFOUND,
           "%s", err.msg);
@@ -149,6 +151,7 @@ static void test_rounds(void)
                          .state = PLMM_NODE_PUBLISHED,
                          .survivors = 17,
                          .version = 2,
+                         .sealed = true,
                          .ended_ms = 8,
                          .step_ms = {[3] = 33},
                          .text = "fine"};
@@ -157,9 +160,14 @@ static void test_rounds(void)
     CHECK(plmm_node_payload(s, 3, &blob, &len, &err) == PLMM_ERR_NOTFOUND, "%s", err.msg);
     last = 0;
     CHECK(plmm_node_journal_each(s, see_record, &last, &err) == PLMM_OK && last == 0, "emptied");
+    CHECK(plmm_node_round_last(s, &round, &attempt, &sealed, &err) == PLMM_OK && round == 1 &&
+              sealed,
+          "sealed");
     CHECK(plmm_node_round_begin(s, 1, 1, NULL, 0, 9, &err) == PLMM_ERR_STATE, "%s", err.msg);
     CHECK(plmm_node_round_begin(s, 2, 1, NULL, 0, 9, &err) == PLMM_OK, "%s", err.msg);
-    CHECK(plmm_node_round_last(s, &round, &attempt, &err) == PLMM_OK && round == 2, "last");
+    CHECK(plmm_node_round_last(s, &round, &attempt, &sealed, &err) == PLMM_OK && round == 2 &&
+              !sealed,
+          "last");
     CHECK(plmm_node_rounds(s, 9, see_round, &seen, &err) == PLMM_OK && seen == 2, "%u", seen);
     plmm_node_close(s);
 }

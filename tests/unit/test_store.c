@@ -314,10 +314,10 @@ static void test_rounds(void)
     CHECK(plmm_store_round_vector(s, "medicine", &vector, &len, &err) == PLMM_ERR_NOTFOUND, "none");
     memset(bytes, 11, sizeof bytes);
     CHECK(plmm_store_round_upload(s, "medicine", 11, bytes, 1, (const uint8_t *)"masked-octets", 13,
-                                  &err) == PLMM_OK,
+                                  NULL, 0, &err) == PLMM_OK,
           "%s", err.msg);
-    CHECK(plmm_store_round_upload(s, "medicine", 12, bytes, 1, (const uint8_t *)"second", 6,
-                                  &err) == PLMM_ERR_STATE,
+    CHECK(plmm_store_round_upload(s, "medicine", 12, bytes, 1, (const uint8_t *)"second", 6, NULL,
+                                  0, &err) == PLMM_ERR_STATE,
           "a second vector");
     plmm_store_close(s);
     s = open_store();
@@ -364,7 +364,7 @@ static plmm_status operation(plmm_store *s, plmm_buffer *b, uint32_t i, plmm_err
     case 6:
         return plmm_store_round_append(s, "medicine", 1, record, 3, err);
     case 7:
-        return plmm_store_round_upload(s, "medicine", 2, record, 3, record, 3, err);
+        return plmm_store_round_upload(s, "medicine", 2, record, 3, record, 3, NULL, 0, err);
     case 8:
         return plmm_store_forget(s, b, plmm_buffer_get(b, 0).id, err);
     case 9:

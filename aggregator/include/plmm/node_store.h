@@ -1,6 +1,7 @@
 /* plmm/node_store.h -- everything an aggregator remembers, in one SQLite file (plmm/db.h): who is
  * enrolled, the rounds, the journal and the masked vectors of the round that runs, the versions,
- * and what was done for whom.
+ * and what was done for whom. A registrar's file has the same form: of it, it uses settings,
+ * devices, seals and the audit.
  *
  * Keys are files of their own, mode 0600. Every function that changes something is one transaction,
  * on disk when it returns PLMM_OK; plmm_node_begin and plmm_node_end make one of several calls.
@@ -52,6 +53,43 @@ PLMM_NODISCARD plmm_status plmm_node_device_revoke(plmm_node_store *s, uint64_t 
 PLMM_NODISCARD plmm_status plmm_node_device_count(plmm_node_store *s, uint64_t *enrolled,
                                                   uint64_t *revoked, plmm_error *err);
 
+/* A device as a registrar tells it to its aggregator. */
+typedef struct plmm_node_device {
+    plmm_certificate certificate;
+    bool revoked;
+    uint64_t serial; /* of its last change; each change of any device has the next one */
+} plmm_node_device;
+
+/* Serial of the last change; 0: none yet. */
+PLMM_NODISCARD plmm_status plmm_node_device_serial(plmm_node_store *s, uint64_t *serial,
+                                                   plmm_error *err);
+/* The changes after a serial, in their order, at most max. */
+typedef plmm_status (*plmm_node_visit_device)(void *ctx, const plmm_node_device *d,
+                                              plmm_error *err);
+PLMM_NODISCARD plmm_status plmm_node_devices_after(plmm_node_store *s, uint64_t serial,
+                                                   uint32_t max, plmm_node_visit_device visit,
+                                                   void *ctx, plmm_error *err);
+/* Writes a change that the registrar made. */
+PLMM_NODISCARD plmm_status plmm_node_device_take(plmm_node_store *s, const plmm_node_device *d,
+                                                 int64_t time_ms, plmm_error *err);
+/* *ids (plmm_free) = the devices that are not revoked, increasing. */
+PLMM_NODISCARD plmm_status plmm_node_enrolled(plmm_node_store *s, uint64_t **ids, uint32_t *n,
+                                              plmm_error *err);
+
+/* ---- seals: of a registrar ---- */
+
+/* Writes down a record of plmm/registrar.h, after n others. STATE if there are more or fewer: two
+ * processes must never seal on one state. */
+PLMM_NODISCARD plmm_status plmm_node_seal_add(plmm_node_store *s, uint64_t n, uint64_t round,
+                                              const uint8_t *record, size_t len, int64_t time_ms,
+                                              plmm_error *err);
+PLMM_NODISCARD plmm_status plmm_node_seal_count(plmm_node_store *s, uint64_t *n, plmm_error *err);
+/* The records of the last sealed round, in their order. */
+typedef plmm_status (*plmm_node_visit_seal)(void *ctx, uint64_t round, const uint8_t *record,
+                                            size_t len, int64_t time_ms, plmm_error *err);
+PLMM_NODISCARD plmm_status plmm_node_seals_last(plmm_node_store *s, plmm_node_visit_seal visit,
+                                                void *ctx, plmm_error *err);
+
 /* ---- rounds ---- */
 
 typedef enum plmm_node_state {
@@ -67,6 +105,7 @@ typedef struct plmm_node_round {
     uint32_t reason; /* plmm_abort */
     uint32_t roster, survivors, liars;
     uint64_t version; /* that it made, 0: none */
+    bool sealed;      /* a seal was asked for: it must not begin again under its number */
     int64_t begun_ms, ended_ms;
     uint64_t bytes_up, bytes_down;
     uint32_t step_ms[PLMM_AGG_PHASES]; /* time in each phase */
@@ -87,9 +126,9 @@ PLMM_NODISCARD plmm_status plmm_node_round_running(plmm_node_store *s, uint64_t 
  * vectors in the same transaction. STATE if it does not run. */
 PLMM_NODISCARD plmm_status plmm_node_round_end(plmm_node_store *s, const plmm_node_round *r,
                                                plmm_error *err);
-/* The last (round, attempt) that was begun; 0, 0 if none. */
+/* The last (round, attempt) that was begun, and its `sealed`; 0, 0 if none. */
 PLMM_NODISCARD plmm_status plmm_node_round_last(plmm_node_store *s, uint64_t *round,
-                                                uint32_t *attempt, plmm_error *err);
+                                                uint32_t *attempt, bool *sealed, plmm_error *err);
 /* Newest first, at most max. */
 typedef plmm_status (*plmm_node_visit_round)(void *ctx, const plmm_node_round *r, plmm_error *err);
 PLMM_NODISCARD plmm_status plmm_node_rounds(plmm_node_store *s, uint32_t max,

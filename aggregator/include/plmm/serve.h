@@ -6,6 +6,11 @@
  * the node's store: records of one burst of requests are made durable together, before anything
  * that depends on them is sent. After a crash the open round goes on where its journal ends.
  *
+ * A third thread asks the registrar (plmm/registry.h): before a round, who was enrolled or revoked
+ * and which link was opened last; and for the seal of its roster. While the registrar is away no
+ * round begins, and one that waits for its seal is aborted in the end; devices are answered
+ * meanwhile.
+ *
  * Transport: a request is any number of frames, one after the other, and so is its reply. A request
  * with frames is answered at once; an empty one, on a connection over which its device has
  * authenticated itself, is held until there is news or hold_ms are over. */
@@ -37,15 +42,15 @@ typedef struct plmm_serve_hooks {
     /* out[0..len) = octets of a file of that version from offset on, all within it. */
     plmm_status (*read)(void *ctx, const plmm_manifest *m, uint32_t file, uint64_t offset,
                         uint8_t *out, size_t len, plmm_error *err);
-
-    /* Asks the registrar: frame[0..*len) = its answer to the request. */
-    plmm_status (*seal)(void *ctx, const uint8_t *request, size_t request_len,
-                        uint8_t frame[PLMM_FRAME_SMALL], size_t *len, plmm_error *err);
 } plmm_serve_hooks;
 
 typedef struct plmm_serve_config {
     const char *url;        /* loopback only, see plmm/address.h */
-    plmm_agg_config round;  /* SECRET: holds the key. round and attempt are set by the driver */
+    plmm_agg_config round;  /* SECRET: holds the key. round, attempt, rate and link are set by the
+                               driver */
+    uint32_t vector_max;    /* coordinates of the longest vector that hooks.prepare asks for */
+    const char *registrar;  /* its address, loopback only; its key is round.registrar */
+    uint32_t eligible;      /* about so many devices may take part in a round; 0: all */
     plmm_node_store *store; /* borrowed */
     plmm_serve_hooks hooks;
     uint32_t rounds;       /* stop after so many completed rounds; 0: never */

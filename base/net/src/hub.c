@@ -291,3 +291,13 @@ void plmm_hub_reply(plmm_hub *h, uint32_t number)
     nng_aio_set_timeout(s->aio, SEND_WAIT_MS);
     nng_ctx_send(s->ctx, s->aio);
 }
+
+void plmm_hub_hang_up(plmm_hub *h, uint32_t number)
+{
+    slot *s = &h->slots[number];
+    nng_pipe pipe = {.id = s->pipe};
+    plmm_hub_release(h, number);
+    s->out_used = 0;
+    (void)nng_pipe_close(pipe);
+    listen_again(s);
+}

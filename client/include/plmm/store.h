@@ -96,7 +96,7 @@ PLMM_NODISCARD plmm_status plmm_store_verdict(plmm_store *s, const plmm_lexicons
 /* ---- the experts this device follows ---- */
 
 typedef struct plmm_store_expert {
-    plmm_anchor anchor;           /* name and keys, pinned; the last verified link */
+    plmm_anchor anchor;           /* name and keys, pinned; the last link that was verified */
     plmm_certificate certificate; /* this device's with the expert */
     char address[PLMM_STORE_NAME_MAX + 1];
     uint64_t version;    /* installed and in use; 0: none yet */
@@ -129,11 +129,23 @@ PLMM_NODISCARD plmm_status plmm_store_expert_traffic(plmm_store *s, const char *
 PLMM_NODISCARD plmm_status plmm_store_round_append(plmm_store *s, const char *expert, uint64_t seq,
                                                    const uint8_t *record, size_t len,
                                                    plmm_error *err);
+/* What a round leaves for the ones after it, by name: "channels" (plmm/channels.h, SECRET). Written
+ * only with what it belongs to. */
+typedef struct plmm_store_note {
+    const char *name;
+    const uint8_t *bytes;
+    size_t len;
+} plmm_store_note;
+/* *bytes = a copy (plmm_free), or NULL if there is none. */
+PLMM_NODISCARD plmm_status plmm_store_note_get(plmm_store *s, const char *expert, const char *name,
+                                               uint8_t **bytes, size_t *len, plmm_error *err);
+
 /* Appends the record of the upload together with the masked vector: the only octets that may ever
- * be sent for this round. STATE if there is a vector already. */
+ * be sent for this round; and these notes. STATE if there is a vector already. */
 PLMM_NODISCARD plmm_status plmm_store_round_upload(plmm_store *s, const char *expert, uint64_t seq,
                                                    const uint8_t *record, size_t len,
                                                    const uint8_t *vector, size_t vector_len,
+                                                   const plmm_store_note *notes, uint32_t notes_n,
                                                    plmm_error *err);
 
 /* The records in order. */
@@ -152,13 +164,16 @@ typedef struct plmm_store_outcome {
     uint32_t attempt;
     uint32_t reason; /* plmm_abort; 0: it completed */
     uint32_t survivors;
-    plmm_link link;   /* last verified link; index 0: as before */
     int64_t time;     /* milliseconds since 1970 */
     const char *text; /* one sentence, or NULL */
+    /* The rest on the way in only. */
+    plmm_link link; /* last verified; an index that is not above the one that is known: no change */
+    const plmm_store_note *notes;
+    uint32_t notes_n;
 } plmm_store_outcome;
 
-/* In one transaction: notes (round, attempt) as the last and how it ended, deletes journal and
- * vector; then overwrites them in the log. STATE if the round is not above the last one. */
+/* In one transaction: notes (round, attempt) as the last and how it ended, the link and the notes,
+ * deletes journal and vector; then overwrites them in the log. STATE if the round is not above the last one. */
 PLMM_NODISCARD plmm_status plmm_store_round_end(plmm_store *s, const char *expert,
                                                 const plmm_store_outcome *outcome, plmm_error *err);
 

@@ -1,4 +1,4 @@
-/* hub.h -- the aggregator's socket: requests of devices in, one reply to each, over nng's rep
+/* plmm/hub.h -- a socket that answers: requests in, one reply to each, over nng's rep
  * protocol with a context for each request that is open. A request may be held for long (a device
  * waiting for news) and answered from the loop's thread. nng's threads only move messages into a
  * bounded queue; everything else happens in the thread that calls plmm_hub_wait. */
@@ -56,5 +56,8 @@ size_t plmm_hub_pending(const plmm_hub *h, uint32_t slot);
 
 /* Sends what was appended (maybe nothing); the slot then waits for another request. */
 void plmm_hub_reply(plmm_hub *h, uint32_t slot);
+
+/* Gives no reply and closes the request's connection; the slot then waits for another request. */
+void plmm_hub_hang_up(plmm_hub *h, uint32_t slot);
 
 #endif
