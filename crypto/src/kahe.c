@@ -393,22 +393,49 @@ static size_t add_until(uint64_t *sum, const plmm_kahe_info *f, size_t blocks,
     return end;
 }
 
+static plmm_status check_bytes(uint32_t set, size_t length, size_t len, plmm_error *err)
+{
+    if (len != plmm_kahe_bytes(set, length)) {
+        return plmm_fail(
+            err, PLMM_ERR_WIRE,
+            "cannot take a ciphertext of %zu octets: %zu coordinates under P%u are %zu", len,
+            length, set, plmm_kahe_bytes(set, length));
+    }
+    return PLMM_OK;
+}
+
+static plmm_status no_residue(plmm_error *err)
+{
+    return plmm_fail(err, PLMM_ERR_WIRE,
+                     "cannot take a ciphertext: a residue of it is not below its prime");
+}
+
+plmm_status plmm_kahe_payload_check(uint32_t set, size_t length, const uint8_t *payload, size_t len,
+                                    plmm_error *err)
+{
+    const plmm_kahe_info *f = info_of(set);
+    uint64_t x[CHUNK];
+    PLMM_TRY(check_bytes(set, length, len, err));
+    for (size_t at = 0; at < plmm_kahe_residues(set, length); at += CHUNK) {
+        const uint8_t *from = payload + at / KAHE_RESIDUES * KAHE_PACKED;
+        if (!plmm__kahe_best()->unpack(x, from, CHUNK, prime_at(f, blocks_of(f, length), at))) {
+            return no_residue(err);
+        }
+    }
+    return PLMM_OK;
+}
+
 plmm_status plmm_kahe_add(uint64_t *sum, uint32_t set, size_t length, const uint8_t *payload,
                           size_t len, plmm_error *err)
 {
     const plmm_kahe_info *f = info_of(set);
     const size_t n = plmm_kahe_residues(set, length), blocks = blocks_of(f, length);
-    if (len != plmm_kahe_bytes(set, length)) {
-        return plmm_fail(err, PLMM_ERR_WIRE,
-                         "cannot add a ciphertext of %zu octets: %zu coordinates under P%u are %zu",
-                         len, length, set, plmm_kahe_bytes(set, length));
-    }
+    PLMM_TRY(check_bytes(set, length, len, err));
     size_t done = add_until(sum, f, blocks, payload, n, false);
     if (done != n) {
         size_t undone = add_until(sum, f, blocks, payload, done, true);
         PLMM_ASSERT(undone == done);
-        return plmm_fail(err, PLMM_ERR_WIRE,
-                         "cannot add a ciphertext: a residue of it is not below its prime");
+        return no_residue(err);
     }
     return PLMM_OK;
 }

@@ -235,22 +235,13 @@ static plmm_status on_confirm(plmm_agg_round *m, plmm_agg_step *s)
 
 /* ---- R2 ---- */
 
-static bool padded_with_zeros(const plmm_agg_round *m, const uint8_t *payload, size_t len)
-{
-    unsigned used =
-        (unsigned)((uint64_t)plmm_round_lanes(&m->cfg.params) * m->cfg.params.ring_bits % 8);
-    return used == 0 || payload[len - 1] >> used == 0;
-}
-
 static plmm_status on_masked(plmm_agg_round *m, plmm_agg_step *s)
 {
     uint32_t i = s->slot->index;
-    size_t len = plmm_round_payload_bytes(&m->cfg.params);
-    if (s->frame.bulk_len != len || s->frame.body_len != 0) {
-        return expel(m, s, "has a vector of a wrong length");
-    }
-    if (!padded_with_zeros(m, s->frame.bulk, len)) {
-        return expel(m, s, "has a vector whose padding is not zero");
+    size_t len = s->frame.bulk_len;
+    if (s->frame.body_len != 0 ||
+        plmm_round_payload_check(&m->cfg.params, s->frame.bulk, len, NULL) != PLMM_OK) {
+        return expel(m, s, "has a vector that is none: its length, padding or a residue is wrong");
     }
     plmm_agg_action *a = plmm_agg_emit(s->out, PLMM_AGG_DO_ADD_INPUT);
     a->device = s->frame.sender;

@@ -8,8 +8,10 @@
 plmm_status plmm_agg_round_add(const plmm_agg_round *m, void *sum, const uint8_t *payload,
                                size_t len, plmm_error *err)
 {
-    return plmm_unpack_add(sum, plmm_round_lanes(&m->cfg.params), m->cfg.params.ring_bits, payload,
-                           len, err);
+    const plmm_round_params *p = &m->cfg.params;
+    const uint32_t set = plmm_round_kahe(p), lanes = plmm_round_lanes(p);
+    return set == 0 ? plmm_unpack_add(sum, lanes, p->ring_bits, payload, len, err)
+                    : plmm_kahe_add(sum, set, lanes, payload, len, err);
 }
 
 enum {
@@ -21,7 +23,10 @@ enum {
 /* Everything one unmasking needs; SECRET throughout. */
 typedef struct work {
     const plmm_agg_round *m;
-    uint32_t *sum;
+    void *sum;
+    uint32_t kahe;    /* plmm_kahe_set, 0: masks over Z_{2^b} */
+    uint64_t *key;    /* kahe: the sum of the survivors' keys, as far as it is known */
+    uint8_t *scratch; /* kahe */
     plmm_shamir_basis basis, probe;
     plmm_share shares[PLMM_NEIGHBOURS_MAX + 1]; /* of one secret */
     plmm_share some[PLMM_NEIGHBOURS_MAX + 1];
@@ -40,14 +45,29 @@ static void masks_flush(work *w)
     w->masks_n = 0;
 }
 
+/* Takes a mask out of the sum; under Ring-LWE, puts its opposite into the key the sum is under. */
 static plmm_status mask_push(work *w, const uint8_t secret[32], plmm_mask_sign sign,
                              plmm_error *err)
 {
+    if (w->kahe != 0) {
+        plmm_kahe_key_mask(w->key, w->kahe, secret, &w->m->session.id,
+                           sign == PLMM_MASK_SUB ? PLMM_MASK_ADD : PLMM_MASK_SUB);
+        return PLMM_OK;
+    }
     if (w->masks_n == MASKS) {
         masks_flush(w);
     }
     return plmm_mask_init(&w->masks[w->masks_n++], w->m->cfg.params.stream, secret,
                           &w->m->session.id, sign, err);
+}
+
+/* All keys are in w->key: the sum in place, mod 2^b. */
+static void decrypt(work *w)
+{
+    const plmm_round_params *p = &w->m->cfg.params;
+    const size_t lanes = plmm_round_lanes(p);
+    plmm_kahe_decrypt(w->sum, w->kahe, w->sum, lanes, w->key, NULL, w->scratch);
+    plmm_lanes_reduce(w->sum, lanes, p->ring_bits);
 }
 
 /* The revealed shares of device j; a share's point is the index of who revealed it, plus 1. */
@@ -271,7 +291,11 @@ static plmm_status unmask(work *w, plmm_agg_unmasked *out, plmm_error *err)
                        (unsigned long long)out->device);
         return PLMM_OK;
     }
-    masks_flush(w);
+    if (w->kahe == 0) {
+        masks_flush(w);
+    } else {
+        decrypt(w);
+    }
     out->ok = true;
     return PLMM_OK;
 }
@@ -291,12 +315,33 @@ static plmm_status noise(const plmm_agg_round *m, uint32_t *sum, plmm_error *err
                 PLMM_TRY(plmm_xnoise_remove((int32_t *)sum, lanes, &x, level, &m->surplus[i], err));
             }
         }
-        plmm_lanes_reduce((int32_t *)sum, lanes, p->mask == PLMM_MASK_RING ? p->ring_bits : 32);
+        plmm_lanes_reduce((int32_t *)sum, lanes, p->ring_bits);
     }
     plmm_seed_derive(&own, &m->seed, "noise.01", p->attempt);
     plmm_status rc = plmm_round_add_central(sum, p, &own, err);
     plmm_wipe(&own, sizeof own);
     return rc;
+}
+
+/* Memory for the key of a sum under Ring-LWE. */
+static bool kahe_begin(work *w)
+{
+    w->kahe = plmm_round_kahe(&w->m->cfg.params);
+    if (w->kahe == 0) {
+        return true;
+    }
+    const size_t room = plmm_kahe_scratch_bytes(w->kahe), n = plmm_kahe_key_residues(w->kahe);
+    w->scratch = plmm_alloc(room + 8 * n, 1);
+    w->key = w->scratch == NULL ? NULL : (uint64_t *)(void *)(w->scratch + room);
+    return w->scratch != NULL;
+}
+
+static void kahe_end(work *w)
+{
+    if (w->key != NULL) {
+        plmm_wipe(w->key, 8 * plmm_kahe_key_residues(w->kahe));
+    }
+    plmm_free(w->scratch);
 }
 
 plmm_status plmm_agg_round_unmask(const plmm_agg_round *m, void *sum, plmm_agg_unmasked *out,
@@ -307,18 +352,23 @@ plmm_status plmm_agg_round_unmask(const plmm_agg_round *m, void *sum, plmm_agg_u
     }
     work *w = plmm_alloc(1, sizeof *w);
     uint8_t *liar = plmm_alloc(2, plmm_set_bytes(m->session.n));
-    plmm_status rc = PLMM_ERR_NOMEM;
+    plmm_status rc = PLMM_OK;
     memset(out, 0, sizeof *out);
-    if (w == NULL || liar == NULL) {
-        rc = plmm_fail(err, PLMM_ERR_NOMEM, "no memory to unmask the sum");
-    } else {
+    if (w != NULL) {
         w->m = m;
         w->sum = sum;
+    }
+    if (w == NULL || liar == NULL || !kahe_begin(w)) {
+        rc = plmm_fail(err, PLMM_ERR_NOMEM, "no memory to unmask the sum");
+    } else {
         w->liar = liar;
         w->done = liar + plmm_set_bytes(m->session.n);
         rc = unmask(w, out, err);
         rc = rc == PLMM_OK && out->ok ? noise(m, sum, err) : rc;
         out->liars = plmm_set_count(liar, m->session.n);
+    }
+    if (w != NULL) {
+        kahe_end(w);
         plmm_wipe(w, sizeof *w);
     }
     plmm_free(w);

@@ -35,6 +35,7 @@ struct plmm_client_round {
 
     /* Secrets: wiped when the machine ends. */
     plmm_seed seed, self_mask, sharing, rounding, nonces;
+    plmm_seed errors; /* of Ring-LWE: never shared, nor derived from what is */
     plmm_dh_sk mask_sk;
     plmm_channel_key channel; /* own, of this epoch */
     plmm_neighbour *near;     /* session.k */

@@ -63,6 +63,7 @@ static void wipe_secrets(plmm_client_round *m)
     plmm_wipe(&m->self_mask, sizeof m->self_mask);
     plmm_wipe(&m->sharing, sizeof m->sharing);
     plmm_wipe(&m->rounding, sizeof m->rounding);
+    plmm_wipe(&m->errors, sizeof m->errors);
     plmm_wipe(&m->mask_sk, sizeof m->mask_sk);
     plmm_wipe(&m->nonces, sizeof m->nonces);
     plmm_wipe(&m->channel, sizeof m->channel);

@@ -33,6 +33,7 @@ static void keys_make(plmm_client_round *m)
     plmm_seed_derive(&m->sharing, &root, "sharing.", 0);
     plmm_seed_derive(&m->rounding, &root, "rounding", 0);
     plmm_seed_derive(&m->nonces, &root, "nonces.1", 0);
+    plmm_seed_derive(&m->errors, &root, "errors.1", 0);
     plmm_seed_derive(&part, &root, "nonce.r0", 0);
     memcpy(e->advert.nonce, part.b, sizeof e->advert.nonce);
     plmm_self_commit(&e->advert.commit, m->self_mask.b);

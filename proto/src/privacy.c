@@ -121,9 +121,8 @@ plmm_status plmm_round_add_central(uint32_t *x, const plmm_round_params *p, cons
         return PLMM_OK;
     }
     size_t lanes = plmm_round_lanes(p);
-    uint32_t bits = p->mask == PLMM_MASK_RING ? p->ring_bits : 32;
     PLMM_TRY(plmm_noise_add((int32_t *)x, lanes, p->noise, p->noise_units, p->stream, seed, err));
-    plmm_lanes_reduce((int32_t *)x, lanes, bits);
+    plmm_lanes_reduce((int32_t *)x, lanes, p->ring_bits);
     return PLMM_OK;
 }
 

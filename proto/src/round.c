@@ -65,14 +65,65 @@ uint32_t plmm_round_lanes(const plmm_round_params *p)
     return p->length + (p->noise == 0 ? 1 : 0) + (p->clip_bit != 0 ? 1 : 0);
 }
 
+uint32_t plmm_round_kahe(const plmm_round_params *p)
+{
+    return p->mask == PLMM_MASK_KAHE        ? (uint32_t)PLMM_KAHE_P1
+           : p->mask == PLMM_MASK_KAHE_LONG ? (uint32_t)PLMM_KAHE_P2
+                                            : 0;
+}
+
 size_t plmm_round_sum_bytes(const plmm_round_params *p)
 {
-    return ((size_t)plmm_round_lanes(p) * 4 + 63) / 64 * 64;
+    const uint32_t set = plmm_round_kahe(p);
+    size_t octets = set == 0 ? (size_t)plmm_round_lanes(p) * 4
+                             : plmm_kahe_residues(set, plmm_round_lanes(p)) * 8;
+    return (octets + 63) / 64 * 64;
 }
 
 size_t plmm_round_payload_bytes(const plmm_round_params *p)
 {
-    return plmm_packed_bytes(plmm_round_lanes(p), p->ring_bits);
+    const uint32_t set = plmm_round_kahe(p);
+    return set == 0 ? plmm_packed_bytes(plmm_round_lanes(p), p->ring_bits)
+                    : plmm_kahe_bytes(set, plmm_round_lanes(p));
+}
+
+plmm_status plmm_round_payload_check(const plmm_round_params *p, const uint8_t *payload, size_t len,
+                                     plmm_error *err)
+{
+    if (plmm_round_kahe(p) != 0) {
+        return plmm_kahe_payload_check(plmm_round_kahe(p), plmm_round_lanes(p), payload, len, err);
+    }
+    if (len != plmm_round_payload_bytes(p)) {
+        return plmm_fail(err, PLMM_ERR_WIRE, "a vector of %zu octets: it has %zu", len,
+                         plmm_round_payload_bytes(p));
+    }
+    unsigned used = (unsigned)((uint64_t)plmm_round_lanes(p) * p->ring_bits % 8);
+    if (used != 0 && payload[len - 1] >> used != 0) {
+        return plmm_fail(err, PLMM_ERR_WIRE, "a vector whose padding is not zero");
+    }
+    return PLMM_OK;
+}
+
+/* Under Ring-LWE vectors are integers, so the sum must fit a slot: encodings fit ring_bits. */
+static plmm_status kahe_check(const plmm_round_params *p, plmm_error *err)
+{
+    const uint32_t set = plmm_round_kahe(p);
+    if (set == 0) {
+        return PLMM_OK;
+    }
+    const plmm_kahe_info *f = plmm_kahe_info_of(set);
+    if (p->ring_bits > f->slot_bits) {
+        return plmm_fail(err, PLMM_ERR_RANGE,
+                         "ring_bits is %u, mask %u has room for sums of %u bits", p->ring_bits,
+                         p->mask, f->slot_bits);
+    }
+    PLMM_TRY(plmm_kahe_check(set, p->cohort, 0, plmm_round_lanes(p), p->sigma, err));
+    if (plmm_round_payload_bytes(p) > PLMM_BULK_MAX) {
+        return plmm_fail(err, PLMM_ERR_RANGE,
+                         "vector length is %u: under mask %u that is %zu octets, at most %d",
+                         p->length, p->mask, plmm_round_payload_bytes(p), PLMM_BULK_MAX);
+    }
+    return PLMM_OK;
 }
 
 static plmm_status counts_check(const plmm_round_params *p, plmm_error *err)
@@ -104,7 +155,8 @@ static plmm_status counts_check(const plmm_round_params *p, plmm_error *err)
 /* How the sum is made: what this build can. */
 static plmm_status ways_check(const plmm_round_params *p, plmm_error *err)
 {
-    if (p->protocol != PLMM_PROTOCOL_SECAGG || p->mask != PLMM_MASK_RING) {
+    if (p->protocol != PLMM_PROTOCOL_SECAGG || p->mask < PLMM_MASK_RING ||
+        p->mask > PLMM_MASK_KAHE_LONG) {
         return plmm_fail(err, PLMM_ERR_UNSUPPORTED, "protocol %u with mask %u is not in this build",
                          p->protocol, p->mask);
     }
@@ -132,6 +184,7 @@ plmm_status plmm_round_params_check(const plmm_round_params *p, plmm_error *err)
     }
     plmm_encoding e = plmm_round_encoding(p);
     PLMM_TRY(plmm_encoding_check(&e, err));
+    PLMM_TRY(kahe_check(p, err));
     if (p->steps < 1 || p->batch_tokens < 1 || !isfinite(p->learning_rate) ||
         p->learning_rate <= 0.0) {
         return plmm_fail(err, PLMM_ERR_RANGE,

@@ -156,6 +156,18 @@ static void padding(fleet *f, forgery *g)
     g->bulk[g->f.bulk_len - 1] |= 0x80;
 }
 
+static void no_residue(fleet *f, forgery *g)
+{
+    (void)f;
+    memset(g->bulk + g->f.bulk_len - 7, 0xff, 7); /* 2^50 - 1 is above every prime */
+}
+
+static void some_residue(fleet *f, forgery *g)
+{
+    (void)f;
+    memset(g->bulk + g->f.bulk_len - 7, 0, 7); /* a ciphertext of something: only the sum is lost */
+}
+
 static void other_session(fleet *f, forgery *g)
 {
     (void)f;
@@ -251,6 +263,16 @@ static const row rows[] = {
     {"shares cut at the end", PLMM_MSG_REVEAL, cut, 20, 0, 1},
 };
 
+/* Under Ring-LWE. */
+static const row rows_kahe[] = {
+    {"honest", PLMM_MSG_COUNT, NULL, 20, 0, 0},
+    {"a short ciphertext", PLMM_MSG_MASKED, cut, 19, 0, 1},
+    {"a long ciphertext", PLMM_MSG_MASKED, longer, 19, 0, 1},
+    {"no residue", PLMM_MSG_MASKED, no_residue, 19, 0, 1},
+    {"a ciphertext of another session", PLMM_MSG_MASKED, other_session, 19, 0, 1},
+    {"false shares", PLMM_MSG_REVEAL, false_shares, 20, 1, 0},
+};
+
 static bool tap(fleet *f, uint32_t from, uint32_t to, fleet_bytes *frame, void *arg)
 {
     const row *r = arg;
@@ -281,9 +303,10 @@ static fleet *fleet_of_20(uint64_t seed)
     return f;
 }
 
-static void test_row(row r)
+static void test_row(row r, uint32_t mask)
 {
     fleet *f = fleet_of_20(31);
+    f->cfg.params.mask = mask;
     plmm_agg_status s;
     f->tap = tap;
     f->tap_arg = &r;
@@ -299,6 +322,27 @@ static void test_row(row r)
         CHECK(i == LIAR || f->d[i].finished, "%s: device %u: %s", r.name, i, f->d[i].text);
     }
     fleet_free(f);
+}
+
+/* A ciphertext that is one, but not its own: the round ends with a sum that is not the truth, and
+ * nobody is blamed (C12). */
+static void test_spoilt(uint32_t mask)
+{
+    row r[] = {{"honest", PLMM_MSG_COUNT, NULL, 20, 0, 0},
+               {"spoils the sum", PLMM_MSG_MASKED, some_residue, 20, 0, 0}};
+    uint32_t result[2][4];
+    for (size_t i = 0; i < 2; i++) {
+        fleet *f = fleet_of_20(31);
+        f->cfg.params.mask = mask;
+        f->tap = tap;
+        f->tap_arg = &r[i];
+        fleet_start(f);
+        fleet_run(f);
+        CHECK(f->finished && f->in_sum == 20, "%u in the sum: %s", f->in_sum, f->text);
+        memcpy(result[i], f->result, sizeof result[i]);
+        fleet_free(f);
+    }
+    CHECK(memcmp(result[0], result[1], sizeof result[0]) != 0, "what one device sent is felt");
 }
 
 /* ---- many liars: above what the parameters allow there is no sum, and no wrong one either ---- */
@@ -548,8 +592,15 @@ int main(int argc, char **argv)
 {
     for (size_t i = 0; i < COUNT(rows); i++) {
         if (argc < 2 || strcmp(argv[1], rows[i].name) == 0) {
-            test_row(rows[i]);
+            test_row(rows[i], PLMM_MASK_RING);
         }
+    }
+    static const uint32_t kahe[] = {PLMM_MASK_KAHE, PLMM_MASK_KAHE_LONG};
+    for (size_t k = 0; k < COUNT(kahe); k++) {
+        for (size_t i = 0; i < COUNT(rows_kahe); i++) {
+            test_row(rows_kahe[i], kahe[k]);
+        }
+        test_spoilt(kahe[k]);
     }
     test_many_liars();
     test_found_elsewhere();

@@ -12,10 +12,26 @@ static const plmm_abort reasons[] = {PLMM_ABORT_TOO_FEW_CHECKINS, PLMM_ABORT_TOO
                                      PLMM_ABORT_TOO_FEW_VECTORS,  PLMM_ABORT_TOO_FEW_AGREE,
                                      PLMM_ABORT_TOO_FEW_REVEALS};
 
+/* The ways to hide a vector: streams over Z_{2^b}, keys of Ring-LWE. */
+static const struct {
+    const char *name;
+    uint32_t mask, stream;
+} ways[] = {{"ring, ChaCha20", PLMM_MASK_RING, PLMM_STREAM_CHACHA20},
+            {"ring, AES", PLMM_MASK_RING, PLMM_STREAM_AES256CTR},
+            {"Ring-LWE", PLMM_MASK_KAHE, PLMM_STREAM_CHACHA20},
+            {"Ring-LWE, long", PLMM_MASK_KAHE_LONG, PLMM_STREAM_AES256CTR}};
+
+static void set_way(fleet *f, size_t way)
+{
+    f->cfg.params.mask = ways[way].mask;
+    f->cfg.params.stream = ways[way].stream;
+}
+
 static void test_happy(void)
 {
     for (uint32_t n = 3; n <= 48; n += n < 8 ? 1 : 13) {
         fleet *f = fleet_new(n, 33, n);
+        set_way(f, n % COUNT(ways));
         fleet_start(f);
         fleet_run(f);
         CHECK(f->finished && f->in_sum == n, "n %u: %s", n, f->text);
@@ -33,6 +49,7 @@ static void test_drops(void)
     for (size_t s = 0; s < COUNT(steps); s++) {
         for (uint32_t count = 1; count <= 12; count += count == 1 ? 3 : count == 4 ? 1 : 7) {
             fleet *f = fleet_new(20, 5, 100 + count);
+            set_way(f, (s + count) % COUNT(ways));
             f->cfg.params.n_min = 6;
             f->cfg.roster_min = 6;
             for (uint32_t i = 0; i < count; i++) {
@@ -90,12 +107,13 @@ static void test_patience(void)
 }
 
 /* One random round. Whatever happens, it ends, the books hold, and a finished sum is exact. */
-static bool random_round(uint64_t seed, bool crashes, uint32_t *crashed)
+static bool random_round(uint64_t seed, size_t way, bool crashes, uint32_t *crashed)
 {
     plmm_rng r;
     plmm_rng_init(&r, seed, 2);
     uint32_t n = 4 + (uint32_t)plmm_rng_below(&r, 5) + (plmm_rng_below(&r, 20) == 0 ? 10 : 0);
     fleet *f = fleet_new(n, 1 + (uint32_t)plmm_rng_below(&r, 9), seed);
+    set_way(f, way);
     f->cfg.params.delta_ppm = (uint32_t)plmm_rng_below(&r, 4) * 100000;
     f->cfg.params.stream = seed % 2 == 0 ? PLMM_STREAM_CHACHA20 : PLMM_STREAM_AES256CTR;
     plmm_graph_params g = plmm_round_graph(&f->cfg.params, n, n);
@@ -124,7 +142,8 @@ static bool random_round(uint64_t seed, bool crashes, uint32_t *crashed)
         fleet_check_sum(f);
     }
     if (plmm_test_failures != 0) {
-        (void)fprintf(stderr, "seed %" PRIu64 " n %u crashes %d\n", seed, n, crashes);
+        (void)fprintf(stderr, "seed %" PRIu64 " n %u, %s, crashes %d\n", seed, n, ways[way].name,
+                      crashes);
     }
     *crashed += f->crashes;
     fleet_free(f);
@@ -143,7 +162,8 @@ int main(int argc, char **argv)
     }
     uint32_t finished = 0, crashed = 0;
     for (uint64_t i = first; i < first + rounds && plmm_test_failures == 0; i++) {
-        finished += random_round(seed * 1000000 + i, i % 4 == 0, &crashed);
+        size_t way = i / 4 % COUNT(ways); /* each with and without crashes */
+        finished += random_round(seed * 1000000 + i, way, i % 4 == 0, &crashed);
     }
     (void)fprintf(stderr, "%u of %" PRIu64 " random rounds finished, %u crashes\n", finished,
                   rounds, crashed);

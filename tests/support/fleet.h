@@ -226,7 +226,6 @@ static inline fleet *fleet_new(uint32_t n, uint32_t length, uint64_t seed)
     for (uint32_t i = 0; i < n; i++) {
         fleet_device_init(f, i);
     }
-    f->sum = plmm_alloc(plmm_round_sum_bytes(&f->cfg.params), 1);
     f->faults_end = UINT64_MAX;
     return f;
 }
@@ -658,6 +657,7 @@ static inline void fleet_agg_event(fleet *f, plmm_agg_event e, plmm_status *stat
 static inline void fleet_start(fleet *f)
 {
     plmm_error err = {0};
+    f->sum = plmm_alloc(plmm_round_sum_bytes(&f->cfg.params), 1);
     CHECK(plmm_agg_round_new(&f->agg, &f->cfg, &err) == PLMM_OK, "%s", err.msg);
     fleet_agg_event(f, (plmm_agg_event){.type = PLMM_AGG_EV_START, .seed = f->agg_seed}, NULL);
     for (uint32_t i = 0; i < f->n; i++) {

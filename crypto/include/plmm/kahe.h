@@ -165,6 +165,11 @@ void plmm_kahe_encrypt(uint8_t *payload, uint32_t set, const int32_t *x, size_t 
 PLMM_NODISCARD plmm_status plmm_kahe_add(uint64_t *sum, uint32_t set, size_t length,
                                          const uint8_t *payload, size_t len, plmm_error *err);
 
+/* PLMM_ERR_WIRE where plmm_kahe_add would refuse, without adding. */
+PLMM_NODISCARD plmm_status plmm_kahe_payload_check(uint32_t set, size_t length,
+                                                   const uint8_t *payload, size_t len,
+                                                   plmm_error *err);
+
 /* sum = sum + other: sums made by several threads. */
 void plmm_kahe_merge(uint64_t *sum, const uint64_t *other, uint32_t set, size_t length);
 

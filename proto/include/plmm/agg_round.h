@@ -231,8 +231,8 @@ PLMM_NODISCARD plmm_status plmm_agg_round_add(const plmm_agg_round *m, void *sum
 /* The data plane of UNMASK: puts the secrets together from the revealed shares, checks each against
  * its commitment or public key and the spare shares against the polynomial, and takes the masks out
  * of the sum. *out says how it went; sum is unspecified if not ok, else its first plmm_round_lanes
- * uint32 are the survivors' sum mod 2^ring_bits (mod 2^32 if the masking is not RING). Each secret is wiped after its
- * use. PLMM_ERR_NOMEM. Does not change the machine; not while it is stepped. */
+ * uint32 are the survivors' sum mod 2^ring_bits, however it was masked. Each secret is wiped after
+ * its use. PLMM_ERR_NOMEM. Does not change the machine; not while it is stepped. */
 PLMM_NODISCARD plmm_status plmm_agg_round_unmask(const plmm_agg_round *m, void *sum,
                                                  plmm_agg_unmasked *out, plmm_error *err);
 

@@ -13,6 +13,7 @@
 #include "plmm/encode.h"
 #include "plmm/enrol.h"
 #include "plmm/graph.h"
+#include "plmm/kahe.h"
 
 /* How a sum is made. On the wire: never renumber. */
 typedef enum plmm_protocol {
@@ -83,12 +84,22 @@ plmm_graph_params plmm_round_graph(const plmm_round_params *p, uint32_t n, uint3
  * there is one). */
 uint32_t plmm_round_lanes(const plmm_round_params *p);
 
+/* plmm_kahe_set of a masking, 0 for PLMM_MASK_RING. */
+uint32_t plmm_round_kahe(const plmm_round_params *p);
+
 /* Octets of the aggregator's accumulator, a multiple of 64: zeroed and 64-aligned (plmm_alloc) at
  * the beginning of a round. */
 size_t plmm_round_sum_bytes(const plmm_round_params *p);
 
-/* Octets of a masked vector: plmm_round_lanes lanes of ring_bits, packed. */
+/* Octets of a masked vector: plmm_round_lanes lanes of ring_bits, packed, or a ciphertext of
+ * plmm/kahe.h. */
 size_t plmm_round_payload_bytes(const plmm_round_params *p);
+
+/* PLMM_ERR_WIRE if these foreign octets are no masked vector: wrong length, padding that is not
+ * zero, a residue that is none. Every other string of octets is one. */
+PLMM_NODISCARD plmm_status plmm_round_payload_check(const plmm_round_params *p,
+                                                    const uint8_t *payload, size_t len,
+                                                    plmm_error *err);
 
 /* What the registrar signs of a roster; see plmm/registrar.h. */
 typedef struct plmm_round_seal {
