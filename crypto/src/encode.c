@@ -4,7 +4,8 @@
 
 #include "mask_internal.h"
 #include "plmm/bytes.h"
-#include "rotate_internal.h"
+#include "round_internal.h"
+#include "simd_internal.h"
 
 #include <math.h>
 #include <sodium.h>
@@ -277,15 +278,20 @@ plmm_status plmm_vector_norm(double *norm, const float *x, size_t n, plmm_error 
 
 enum { TILE_LANES = 1024 };
 
-/* floor(y), or one more if the random word is below the fraction; kept within the range that the
- * last bit of y's rounding error could leave, or a rotated coordinate that is out of all reason. */
-static int32_t round_lane(double y, uint32_t word, double most)
+static plmm__round_fn *round_fn(void)
 {
-    y = y > most ? most : y < -most ? -most : y;
-    double f = (double)(int32_t)y; /* |y| < 2^31, so this is exact; floor(y) is f or f - 1 */
-    f -= f > y ? 1.0 : 0.0;
-    double up = (double)word < (y - f) * 0x1p32 ? 1.0 : 0.0;
-    return (int32_t)(f + up);
+#if defined(__x86_64__)
+    switch (plmm__simd_now()) {
+    case PLMM__SIMD_AVX512:
+        return plmm__round_avx512;
+    case PLMM__SIMD_AVX2:
+        return plmm__round_avx2;
+    case PLMM__SIMD_PORTABLE:
+    case PLMM__SIMD_COUNT:
+        break;
+    }
+#endif
+    return plmm__round_portable;
 }
 
 /* x[i] = rounded v[i] factor; v may lie where x does. Returns the sum of squares if that fits
@@ -294,21 +300,22 @@ static uint64_t round_lanes(int32_t *x, const plmm__float *v, size_t d, double f
                             const plmm_seed *seed)
 {
     static const uint8_t nonce[crypto_stream_chacha20_ietf_NONCEBYTES];
-    uint8_t key[32], words[4 * TILE_LANES];
+    plmm__round_fn *round = round_fn();
+    uint8_t key[32];
+    _Alignas(64) uint32_t words[TILE_LANES];
     uint64_t square = 0;
     plmm_kdf(key, seed->b, "round.v1", NULL, 0);
     for (size_t at = 0; at < d; at += TILE_LANES) {
         size_t m = d - at < TILE_LANES ? d - at : TILE_LANES;
+        uint8_t *octets = (uint8_t *)words;
         memset(words, 0, sizeof words);
-        int rc = crypto_stream_chacha20_ietf_xor_ic(words, words, sizeof words, nonce,
+        int rc = crypto_stream_chacha20_ietf_xor_ic(octets, octets, sizeof words, nonce,
                                                     (uint32_t)(at / 16), key);
         PLMM_ASSERT(rc == 0);
         for (size_t i = 0; i < m; i++) {
-            uint32_t word = plmm_load_le32(words + 4 * i);
-            int32_t lane = round_lane((double)v[at + i] * factor, word, most);
-            square += (uint64_t)((int64_t)lane * lane);
-            x[at + i] = lane;
+            words[i] = plmm_load_le32(octets + 4 * i);
         }
+        square += round(x + at, v + at, words, m, factor, most);
     }
     plmm_wipe(key, sizeof key);
     plmm_wipe(words, sizeof words);

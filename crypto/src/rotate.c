@@ -2,6 +2,7 @@
 #include "rotate_internal.h"
 
 #include "plmm/mask.h"
+#include "simd_internal.h"
 
 #include <math.h>
 #include <string.h>
@@ -17,9 +18,9 @@ const plmm__hadamard_path *const *plmm__hadamard_paths(size_t *count)
 #if HAVE_X86
     static const plmm__hadamard_path *const all[] = {&plmm__hadamard_avx512, &plmm__hadamard_avx2,
                                                      &plmm__hadamard_portable};
-    size_t skip = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") ? 0
-                  : __builtin_cpu_supports("avx2")                                        ? 1
-                                                                                          : 2;
+    size_t skip = plmm__simd_widest() == PLMM__SIMD_AVX512 ? 0
+                  : plmm__simd_widest() == PLMM__SIMD_AVX2 ? 1
+                                                           : 2;
 #else
     static const plmm__hadamard_path *const all[] = {&plmm__hadamard_portable};
     size_t skip = 0;

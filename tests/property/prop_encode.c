@@ -3,6 +3,7 @@
 #include "plmm/bytes.h"
 #include "plmm/encode.h"
 #include "plmm/rng.h"
+#include "simd_internal.h"
 #include "test.h"
 
 #include <math.h>
@@ -80,6 +81,28 @@ static void prop_rounding_words(plmm_rng *r, int step)
         double word = (double)plmm_load_le32(bytes + 4 * i) * 0x1p-32;
         CHECK(up == (word < exact - down ? 1.0 : 0.0), "step %d: lane %zu", step, i);
     }
+}
+
+/* Every set of instructions rounds alike, rotated or not, and reports the same norm. */
+static void prop_paths(plmm_rng *r, int step)
+{
+    plmm_encoding e = random_encoding(r);
+    size_t d = random_delta(r, e.clip * exp((double)plmm_rng_below(r, 16) - 12));
+    plmm_seed seed = random_seed(r);
+    if (d > 0 && plmm_rng_below(r, 2) == 0) {
+        e.rotate = 1;
+        e.length = (uint32_t)d;
+    }
+    for (plmm__simd level = PLMM__SIMD_PORTABLE; level <= plmm__simd_widest(); level++) {
+        plmm__simd_use(level);
+        memset(level == PLMM__SIMD_PORTABLE ? y : x, 0xa5, sizeof x);
+        CHECK(plmm_encode(level == PLMM__SIMD_PORTABLE ? y : x, NULL, &e, delta, d, 1, &seed,
+                          NULL) == PLMM_OK,
+              "step %d", step);
+        CHECK(level == PLMM__SIMD_PORTABLE || memcmp(x, y, sizeof x) == 0, "step %d: %s", step,
+              plmm__simd_name(level));
+    }
+    plmm__simd_use(plmm__simd_widest());
 }
 
 /* Mean over seeds of one lane's value: the fraction, within six standard errors. */
@@ -185,6 +208,7 @@ int main(void)
     CHECK(plmm_crypto_init(NULL) == PLMM_OK, "libsodium starts");
     for (int step = 0; step < 200; step++) {
         prop_bounds(&r, step);
+        prop_paths(&r, step);
         prop_rounding_words(&r, step);
         prop_federated_mean(&r, step);
         prop_left_mask_is_seen(&r, step);
