@@ -3,6 +3,7 @@
 #ifndef PLMM_BENCH_SECAGG_H
 #define PLMM_BENCH_SECAGG_H
 
+#include "plmm/channels.h"
 #include "plmm/round.h"
 
 /* What CPU time went to. A party's time is booked under the step of the protocol it was in. */
@@ -30,13 +31,14 @@ typedef struct bench_case {
     uint32_t n, length;
     uint32_t protocol, mask, stream; /* of plmm_round_params */
     double drop;                     /* share of devices whose vector never comes */
-    bool warm;                       /* channel keys are cached already */
+    bool warm;                       /* channel keys of all neighbours are cached already */
 } bench_case;
 
 /* What it cost. */
 typedef struct bench_result {
     uint32_t k, t, dropped, survivors;
     double device_s[BENCH_PHASES], server_s[BENCH_PHASES]; /* of all devices; of the server */
+    double registrar_s;                                    /* sealing the roster */
     double calls_s[BENCH_CALLS];
     uint64_t calls[BENCH_CALLS];
     uint64_t up, down; /* octets of all devices */
@@ -57,6 +59,15 @@ const uint32_t *bench_watch_truth(void);
 double bench_watch_own(void); /* seconds that adding the truth took: of nobody's round */
 void bench_watch_read(bench_result *r);
 void bench_watch_free(void);
+
+/* The pairs of devices whose channel was needed since the last reset, while pairing was on: what a
+ * warm cache holds when the same round is run again. */
+typedef struct bench_pair {
+    const plmm_channels *of;
+    plmm_channel_peer peer;
+} bench_pair;
+void bench_watch_pair(bool pairing);
+const bench_pair *bench_watch_pairs(size_t *n);
 
 /* ---- round_secagg.c ---- */
 

@@ -36,7 +36,7 @@ static double total(const double s[BENCH_PHASES])
 
 static double all_of(const bench_result *r)
 {
-    return total(r->device_s) + total(r->server_s);
+    return total(r->device_s) + total(r->server_s) + r->registrar_s;
 }
 
 /* ---- peers ---- */
@@ -128,6 +128,7 @@ static void put_costs(plmm_json_writer *w, const bench_case *c, const bench_resu
     put(w, "half_cpu_s", all_of(r) / 2);
     put(w, "device_ms", 1e3 * total(r->device_s) / c->n);
     put(w, "server_s", total(r->server_s));
+    put(w, "registrar_s", r->registrar_s);
     for (int p = 0; p < BENCH_PHASES; p++) {
         (void)snprintf(key, sizeof key, "device_%s_ms", phase_names[p]);
         put(w, key, 1e3 * r->device_s[p] / c->n);

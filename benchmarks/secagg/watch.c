@@ -11,8 +11,10 @@ static struct watch {
     uint64_t calls[BENCH_CALLS];
     uint32_t *truth;
     size_t lanes;
-    bool adding;
+    bool adding, pairing;
     double own_s;
+    bench_pair *pairs;
+    size_t n_pairs, cap_pairs;
 } watch;
 
 double bench_seconds(void)
@@ -25,7 +27,9 @@ double bench_seconds(void)
 void bench_watch_reset(size_t lanes)
 {
     plmm_free(watch.truth);
-    watch = (struct watch){.lanes = lanes, .truth = plmm_alloc(lanes, sizeof *watch.truth)};
+    plmm_free(watch.pairs);
+    watch = (struct watch){
+        .pairing = watch.pairing, .lanes = lanes, .truth = plmm_alloc(lanes, sizeof *watch.truth)};
     PLMM_ASSERT(watch.truth != NULL);
 }
 
@@ -55,7 +59,19 @@ void bench_watch_read(bench_result *r)
 void bench_watch_free(void)
 {
     plmm_free(watch.truth);
+    plmm_free(watch.pairs);
     watch = (struct watch){0};
+}
+
+void bench_watch_pair(bool pairing)
+{
+    watch.pairing = pairing;
+}
+
+const bench_pair *bench_watch_pairs(size_t *n)
+{
+    *n = watch.n_pairs;
+    return watch.pairs;
 }
 
 static void book(bench_call c, double since)
@@ -133,4 +149,28 @@ plmm_status __wrap_plmm_encode(uint32_t *x, double *norm, const plmm_encoding *e
     }
     watch.own_s += bench_seconds() - t0;
     return rc;
+}
+
+plmm_status __real_plmm_channels_key(const plmm_channels *c, plmm_key *out, bool *hit,
+                                     const plmm_channel_key *own, const plmm_channel_peer *peer,
+                                     uint64_t round, plmm_error *err);
+plmm_status __wrap_plmm_channels_key(const plmm_channels *c, plmm_key *out, bool *hit,
+                                     const plmm_channel_key *own, const plmm_channel_peer *peer,
+                                     uint64_t round, plmm_error *err);
+SAME(plmm_channels_key);
+
+plmm_status __wrap_plmm_channels_key(const plmm_channels *c, plmm_key *out, bool *hit,
+                                     const plmm_channel_key *own, const plmm_channel_peer *peer,
+                                     uint64_t round, plmm_error *err)
+{
+    if (watch.pairing) {
+        if (watch.n_pairs == watch.cap_pairs) {
+            size_t cap = 2 * watch.cap_pairs + 1024;
+            watch.pairs = plmm_grow(watch.pairs, watch.cap_pairs, cap, sizeof *watch.pairs);
+            PLMM_ASSERT(watch.pairs != NULL);
+            watch.cap_pairs = cap;
+        }
+        watch.pairs[watch.n_pairs++] = (bench_pair){c, *peer};
+    }
+    return __real_plmm_channels_key(c, out, hit, own, peer, round, err);
 }

@@ -300,11 +300,11 @@ static void expert_keys(fleet *f, expert *e)
     plmm_sign_keypair(&e->registrar, &e->registrar_key, &seed);
 }
 
-/* The registrar has a link for each slot. */
+/* The registrar has a link for each round. */
 static plmm_status expert_registrar(fleet *f, expert *e, plmm_error *err)
 {
     plmm_registrar_config c = {
-        .key = e->registrar_key, .aggregator = e->key_public, .chain_length = 1u << 12};
+        .key = e->registrar_key, .aggregator = e->key_public, .chain_length = f->cfg->rounds};
     memcpy(c.expert, e->name, strlen(e->name) + 1);
     fleet_seed(f, &c.chain, "registrar's chain", e->index, 0);
     plmm_status rc = plmm_registrar_new(&e->sealer, &c, err);

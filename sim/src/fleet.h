@@ -71,9 +71,10 @@ typedef enum job_state { JOB_NONE, JOB_WAITING, JOB_DONE, JOB_FAILED } job_state
 /* A device as a client of one expert. */
 typedef struct client {
     uint32_t device, expert;
-    uint32_t group; /* of the round that it was called to last */
-    plmm_link link; /* last one it verified */
-    uint64_t id;    /* at the expert: device + 1 */
+    uint32_t group;          /* of the round that it was called to last */
+    plmm_link link;          /* last one it verified */
+    plmm_channels *channels; /* NULL: none yet, or none at all */
+    uint64_t id;             /* at the expert: device + 1 */
     plmm_sign_sk key;
     plmm_certificate certificate;
     plmm_hash version; /* that it has */

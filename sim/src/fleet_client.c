@@ -25,6 +25,7 @@ void client_free(client *c)
     journal_clear(&c->log);
     bytes_free(&c->upload);
     plmm_client_round_free(c->m);
+    plmm_channels_free(c->channels);
     plmm_free(c->plain);
     plmm_free(c->delta);
     plmm_wipe(&c->key, sizeof c->key);
@@ -34,6 +35,9 @@ void client_free(client *c)
 static plmm_status new_machine(fleet *f, client *c, plmm_error *err)
 {
     expert *e = &f->experts[c->expert];
+    if (c->channels == NULL && f->cfg->secagg.channels > 0) {
+        PLMM_TRY(plmm_channels_new(&c->channels, f->cfg->secagg.channels, err));
+    }
     plmm_client_config config = {.policy = e->policy,
                                  .certificate = c->certificate,
                                  .key = c->key,
@@ -42,7 +46,8 @@ static plmm_status new_machine(fleet *f, client *c, plmm_error *err)
                                  .last_attempt = c->last_attempt,
                                  .resend_ms = f->cfg->secagg.resend_ms,
                                  .silence_ms = f->cfg->secagg.silence_ms,
-                                 .link = c->link};
+                                 .link = c->link,
+                                 .channels = c->channels};
     plmm_status rc = plmm_client_round_new(&c->m, &config, err);
     plmm_wipe(&config.key, sizeof config.key);
     return rc;

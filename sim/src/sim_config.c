@@ -5,6 +5,7 @@
 #include "plmm/federate.h"
 #include "plmm/file.h"
 #include "plmm/graph.h"
+#include "plmm/limits.h"
 
 #include <math.h>
 #include <string.h>
@@ -96,12 +97,15 @@ static const plmm_config_key keys[] = {
 
     PLMM_CONFIG_ENUM(C, secagg.mask, "secagg.mask", "ring", mask_names,
                      "what hides a vector: streams over Z_2^b, or Ring-LWE with added keys"),
-    PLMM_CONFIG_ENUM(C, secagg.stream, "secagg.stream", "chacha20", stream_names,
+    PLMM_CONFIG_ENUM(C, secagg.stream, "secagg.stream", "aes", stream_names,
                      "cipher that expands seeds into masks"),
     PLMM_CONFIG_U32(C, secagg.cohort, "secagg.cohort", "20", 3, 10000,
                     "devices in a round, or in each group of it, at most"),
     PLMM_CONFIG_U32(C, secagg.groups, "secagg.groups", "1", 1, PLMM_SIM_GROUPS_MAX,
                     "random sub-cohorts of a round, each with its own sum: shows who moved it"),
+    PLMM_CONFIG_U32(C, secagg.channels, "secagg.channels", "64", 0, PLMM_CHANNELS_MAX,
+                    "pairs that a device remembers the channel key of, from its first round on (96 "
+                    "bytes each); 0: fresh keys in each round"),
     PLMM_CONFIG_U32(C, secagg.rotate, "secagg.rotate", "0", 0, 1,
                     "1: a random rotation spreads an update over its coordinates before rounding"),
     PLMM_CONFIG_U32(C, secagg.n_min, "secagg.n_min", "10", 3, 10000,

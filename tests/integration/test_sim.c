@@ -118,6 +118,49 @@ static void stormy(small_sim *s)
     plmm_run_free(two);
 }
 
+/* Rounds in groups: disjoint, each exact; and the groups in which a device lied differ from the
+ * others by their length. */
+static void grouped(small_sim *s)
+{
+    small_sim_set(s, "secagg.groups=2");
+    small_sim_set(s, "secagg.cohort=9");
+    small_sim_set(s, "secagg.roster_min=6");
+    small_sim_set(s, "faults.lie=0.05");
+    plmm_run *run = small_sim_run(s, 2, false);
+    if (run == NULL) {
+        return;
+    }
+    sound(run, 10);
+    CHECK(run->n_rounds == 2 * 2 * 2 * 2, "%zu rounds", run->n_rounds);
+    double honest = 0;
+    double lying = HUGE_VAL;
+    uint32_t liars = 0;
+    for (size_t i = 0; i + 1 < run->n_rounds; i += 2) {
+        const plmm_round_record *a = &run->rounds[i];
+        CHECK(a->slot == a[1].slot && a->group == 0 && a[1].group == 1, "order");
+        CHECK(a->survivors + a[1].survivors <= 20, "a device is in both groups");
+        bool both = a->completed && a[1].completed;
+        CHECK(!both || (fabs(a->cosine - a[1].cosine) < 1e-9 && fabs(a->cosine) <= 1),
+              "cosine %g, %g", a->cosine, a[1].cosine);
+        for (int g = 0; g < 2; g++) {
+            CHECK(!a[g].completed || isfinite(a[g].nll_alone), "a group's loss");
+            liars += a[g].lying;
+            if (a[g].completed && a[g].lying > 0) {
+                lying = fmin(lying, a[g].update_norm);
+            } else if (a[g].completed) {
+                honest = fmax(honest, a[g].update_norm);
+            }
+        }
+    }
+    CHECK(liars > 0 && honest > 0 && lying > 2 * honest, "%u lie: %g beside %g", liars, lying,
+          honest);
+    size_t len;
+    uint8_t *page = dump(run, "report.html", &len);
+    CHECK(page != NULL && strstr((const char *)page, "stands out") != NULL, "nobody stands out");
+    plmm_free(page);
+    plmm_run_free(run);
+}
+
 static void spoilt(small_sim *s)
 {
     small_sim_set(s, "seeds=[1]");
@@ -259,6 +302,9 @@ int main(void)
     stormy(&s);
     replayed(&s);
     from_files(&s);
+    small_sim_close(&s);
+    small_sim_open(&s);
+    grouped(&s);
     small_sim_close(&s);
     small_sim_open(&s);
     out_of_memory(&s);

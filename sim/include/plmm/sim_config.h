@@ -52,7 +52,7 @@ typedef struct plmm_sim_config {
     } train;
     struct {
         uint32_t mask, stream; /* plmm_masking and plmm_stream, less 1 */
-        uint32_t cohort, n_min, roster_min, groups;
+        uint32_t cohort, n_min, roster_min, groups, channels;
         double over, gamma, delta;
         uint32_t sigma, eta, trust, quant_bits, weight_max;
         double clip;
