@@ -313,7 +313,9 @@ static plmm_status on_unmasked(plmm_agg_round *m, plmm_agg_step *s)
     m->liars = u->liars;
     if (!u->ok) {
         journal_id(m, s->out, PLMM_RECORD_CLOSE, (uint64_t)m->phase);
+        uint32_t at = s->out->n;
         plmm_agg_abort(m, s->out, PLMM_ABORT_TOO_FEW_REVEALS, "%s", u->text);
+        s->out->v[at].device = u->device;
         return PLMM_OK;
     }
     m->phase = PLMM_AGG_PUBLISH;

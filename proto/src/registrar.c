@@ -441,6 +441,9 @@ plmm_status plmm_registrar_restore(plmm_registrar *r, const uint8_t *record, siz
     bool order = more ? s.link.index == r->index && r->last.n < PLMM_GROUPS_MAX
                       : s.round > r->last.round && s.link.index > r->index &&
                             s.link.index <= plmm_chain_length(r->chain);
+    for (uint32_t i = 0; more && i < r->last.n; i++) {
+        order = order && r->last.seals[i].group != s.group;
+    }
     if (order) {
         plmm_chain_open(r->chain, &link, (uint32_t)s.link.index);
         order = plmm_equal(&link.value, &s.link.value, sizeof link.value);

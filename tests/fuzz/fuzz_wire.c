@@ -13,6 +13,7 @@ static void bodies(const plmm_frame *f)
     plmm_round_params p;
     plmm_advert a;
     plmm_roster_head h;
+    plmm_seal_answer s;
     plmm_result r;
     plmm_chunk_request q;
     uint8_t out[PLMM_BODY_MAX];
@@ -30,6 +31,9 @@ static void bodies(const plmm_frame *f)
     }
     if (plmm_roster_head_decode(&h, f, NULL) == PLMM_OK) {
         PLMM_ASSERT(plmm_roster_head_encode(out, &h) == f->body_len);
+    }
+    if (plmm_seal_answer_decode(&s, f, NULL) == PLMM_OK) {
+        PLMM_ASSERT(plmm_seal_answer_encode(out, &s) == f->body_len);
     }
     if (plmm_result_decode(&r, f, NULL) == PLMM_OK) {
         PLMM_ASSERT(plmm_result_encode(out, &r) == f->body_len);

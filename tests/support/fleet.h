@@ -88,7 +88,8 @@ typedef struct fleet {
     plmm_seed chain; /* the registrar's */
     uint64_t enrolled[FLEET_MAX];
     uint32_t enrolled_n;
-    uint32_t seals; /* requests that were sealed */
+    uint32_t seals;      /* requests that were sealed */
+    fleet_bytes request; /* the last one */
     fleet_device d[FLEET_MAX];
     uint32_t *sum, result[FLEET_LENGTH_MAX + 2];
     fleet_journal journal;
@@ -109,6 +110,7 @@ typedef struct fleet {
     plmm_abort reason;
     char text[400];
     uint32_t in_sum;
+    uint64_t blamed;       /* device named in the ABORT */
     fleet_bytes survivors; /* the bulk of the SURVIVORS frames */
     uint32_t crashes, letters, lives;
     bool stop_at_unmask;
@@ -257,6 +259,7 @@ static inline void fleet_free(fleet *f)
     plmm_registrar_free(f->registrar);
     fleet_journal_clear(&f->journal);
     plmm_free(f->survivors.p);
+    plmm_free(f->request.p);
     plmm_free(f->sum);
     plmm_free(f);
 }
@@ -555,6 +558,8 @@ static inline void fleet_agg_seal(fleet *f, const plmm_agg_action *a)
     CHECK(plmm_registrar_seal(f->registrar, a->bytes, a->len, &enrolled, &answer, &err) == PLMM_OK,
           "%s", err.msg);
     f->seals += answer.record_len > 0;
+    plmm_free(f->request.p);
+    f->request = fleet_copy(a->bytes, a->len);
     fleet_bytes frame = fleet_copy(answer.frame, answer.frame_len);
     fleet_agg_event(
         f, (plmm_agg_event){.type = PLMM_AGG_EV_SEALED, .bytes = frame.p, .len = frame.len}, NULL);
@@ -614,6 +619,7 @@ static inline void fleet_agg_obey(fleet *f, const plmm_agg_action *a)
     case PLMM_AGG_DO_ABORT:
         f->aborted = true;
         f->reason = a->reason;
+        f->blamed = a->device;
         (void)snprintf(f->text, sizeof f->text, "%s", a->text);
         break;
     }

@@ -136,7 +136,10 @@ typedef enum plmm_agg_action_type {
     PLMM_AGG_DO_ADD_INPUT, /* device, bytes, len: the payload (NULL in a replay) */
     PLMM_AGG_DO_UNMASK,
     PLMM_AGG_DO_FINISH, /* n devices in the sum */
-    PLMM_AGG_DO_ABORT   /* reason, text */
+    /* reason, text; device: the one whose shares do not give the secret that it committed to, or 0.
+     * It dealt shares of something else, or too many of its neighbours lied: leave it out of the
+     * rounds that follow. */
+    PLMM_AGG_DO_ABORT
 } plmm_agg_action_type;
 
 typedef struct plmm_agg_action {
