@@ -4,8 +4,10 @@
  * 2017), over all times and over those below several percentiles, as interruptions only ever add. |t|
  * stays below about 4.5 where nothing leaks and grows with the number of runs where something does; the
  * last line is a planted leak. One JSON object a line; no pass or fail.
- * Usage: bench_timing [runs of each]; ctest makes a tiny one. */
+ * Usage: bench_timing [runs of each] [a path, e.g. avx512]; ctest makes a tiny one. */
 #include "aes_internal.h"
+#include "kahe_internal.h"
+#include "noise_internal.h"
 #include "plmm/alloc.h"
 #include "plmm/encode.h"
 #include "plmm/rng.h"
@@ -52,7 +54,14 @@ static struct {
     plmm_share shares[SHARES];
     plmm_shamir_basis basis;
     plmm_mask mask;
+    plmm_noise_table table;
+    const plmm__noise_path *noise;
+    uint64_t *key, *public;
+    uint8_t *payload;
+    void *scratch;
 } w;
+
+static const char *only; /* path, or NULL */
 
 /* ---- the operations: prepare is not timed, run is ---- */
 
@@ -111,6 +120,26 @@ static void combine_run(void)
 {
     uint8_t secret[32];
     must(plmm_shamir_combine(secret, &w.basis, w.shares, NULL));
+}
+
+static void noise_run(void)
+{
+    const plmm_seed *seed = (const plmm_seed *)(const void *)w.input;
+    plmm__noise_draw(w.noise, (int32_t *)w.lanes, LANES, &w.table, PLMM_STREAM_AES256CTR, seed, 1,
+                     0);
+}
+
+/* A key, its mask, and a vector under it, all secret, and the errors' seed. */
+static void kahe_run(void)
+{
+    const plmm_seed *seed = (const plmm_seed *)(const void *)w.input;
+    const plmm_hash context = {{1}};
+    plmm_kahe_noise noise;
+    plmm_kahe_key_from_seed(w.key, PLMM_KAHE_P1, seed);
+    plmm_kahe_key_mask(w.key, PLMM_KAHE_P1, w.input + 32, &context, PLMM_MASK_SUB);
+    plmm_kahe_noise_init(&noise, seed + 2, &context);
+    plmm_kahe_encrypt(w.payload, PLMM_KAHE_P1, (const int32_t *)w.lanes, LANES, w.key, &noise,
+                      w.public, w.scratch);
 }
 
 /* The leak: as many steps as the secret has bits. */
@@ -185,6 +214,9 @@ static uint8_t *classes;
 static void measure(const timing_case *c, const char *path, size_t runs, plmm_rng *r)
 {
     static uint8_t fixed[INPUT], fresh[INPUT];
+    if (only != NULL && strcmp(only, path) != 0) {
+        return;
+    }
     for (size_t i = 0; i < runs + runs / 10; i++) {
         for (size_t j = 0; j < INPUT; j += 8) {
             uint64_t v = plmm_rng_u64(r);
@@ -243,13 +275,51 @@ static void measure_shares(size_t runs, plmm_rng *r)
     }
 }
 
+static void measure_noise(size_t runs, plmm_rng *r)
+{
+    static const timing_case draw = {"noise: seed and lanes", lanes_prepare, noise_run};
+    size_t n;
+    const plmm__noise_path *paths = plmm__noise_paths(&n);
+    must(plmm_noise_table_init(&w.table, PLMM_NOISE_SKELLAM, 16 * PLMM_NOISE_UNITS, NULL));
+    for (size_t k = 0; k < n; k++) {
+        w.noise = &paths[k];
+        measure(&draw, paths[k].name, runs, r);
+    }
+}
+
+static void measure_kahe(size_t runs, plmm_rng *r)
+{
+    static const timing_case encrypt = {"Ring-LWE: key, errors and vector", lanes_prepare,
+                                        kahe_run};
+    size_t n;
+    const plmm__kahe_path *const *paths = plmm__kahe_all(&n);
+    w.key = plmm_alloc(plmm_kahe_key_residues(PLMM_KAHE_P1), 8);
+    w.public = plmm_alloc(plmm_kahe_public_residues(PLMM_KAHE_P1, LANES), 8);
+    w.payload = plmm_alloc(plmm_kahe_bytes(PLMM_KAHE_P1, LANES), 1);
+    w.scratch = plmm_alloc(plmm_kahe_scratch_bytes(PLMM_KAHE_P1), 1);
+    must(w.key != NULL && w.public != NULL && w.payload != NULL && w.scratch != NULL
+             ? PLMM_OK
+             : PLMM_ERR_NOMEM);
+    plmm_kahe_public(w.public, PLMM_KAHE_P1, LANES);
+    for (size_t k = 0; k < n; k++) {
+        plmm__kahe_use(paths[k]);
+        measure(&encrypt, paths[k]->name, runs, r);
+    }
+    plmm__kahe_use(NULL);
+    plmm_free(w.key);
+    plmm_free(w.public);
+    plmm_free(w.payload);
+    plmm_free(w.scratch);
+}
+
 int main(int argc, char **argv)
 {
     static const timing_case planted = {"planted leak", nothing, planted_run};
     size_t runs = argc > 1 ? (size_t)strtoull(argv[1], NULL, 10) : 200000;
     plmm_rng r;
+    only = argc > 2 ? argv[2] : NULL;
     if (runs < 20 || runs > 100000000) {
-        (void)fprintf(stderr, "usage: bench_timing [runs of each, 20..10^8]\n");
+        (void)fprintf(stderr, "usage: bench_timing [runs of each, 20..10^8] [path]\n");
         return 2;
     }
     must(plmm_crypto_init(NULL));
@@ -260,7 +330,9 @@ int main(int argc, char **argv)
     must(times != NULL && sorted_times != NULL && classes != NULL ? PLMM_OK : PLMM_ERR_NOMEM);
     measure_masks(runs, &r);
     measure_shares(runs, &r);
-    measure(&planted, "portable", runs, &r);
+    measure_noise(runs, &r);
+    measure_kahe(runs, &r);
+    measure(&planted, only != NULL ? only : "portable", runs, &r);
     plmm_free(times);
     plmm_free(sorted_times);
     plmm_free(classes);
