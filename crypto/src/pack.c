@@ -155,6 +155,9 @@ plmm_status plmm_unpack(uint32_t *x, size_t n, uint32_t bits, const uint8_t *in,
                         plmm_error *err)
 {
     PLMM_TRY(check_packed(n, bits, in, len, err));
+    if (n == 0) {
+        return PLMM_OK; /* in may be NULL, which nothing may be added to */
+    }
     size_t done = packer()->unpack(x, n, bits, in, len), octets = done / GROUP * bits;
     unpack_with(x + done, n - done, bits, in + octets, len - octets, take_set);
     return PLMM_OK;
@@ -164,6 +167,9 @@ plmm_status plmm_unpack_add(uint32_t *acc, size_t n, uint32_t bits, const uint8_
                             plmm_error *err)
 {
     PLMM_TRY(check_packed(n, bits, in, len, err));
+    if (n == 0) {
+        return PLMM_OK;
+    }
     size_t done = packer()->unpack_add(acc, n, bits, in, len), octets = done / GROUP * bits;
     unpack_with(acc + done, n - done, bits, in + octets, len - octets, take_add);
     return PLMM_OK;

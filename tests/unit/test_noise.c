@@ -190,16 +190,14 @@ static double chi_square(uint64_t draws, double *freedom)
     while (edge + 1 < SPAN && mass[edge + 1] / 2 * (double)draws >= 20) {
         edge++;
     }
-    double inside = 0;
     uint64_t seen = 0;
     for (int32_t k = -edge; k <= edge; k++) {
         double p = k == 0 ? mass[0] : mass[k < 0 ? -k : k] / 2, want = p * (double)draws;
         double gap = (double)histogram[SPAN + k] - want;
         chi2 += gap * gap / want;
-        inside += p;
         seen += histogram[SPAN + k];
     }
-    double outside = 0; /* summed from the small end: 1 - inside would lose it */
+    double outside = 0; /* summed from the small end, so that none of it is lost */
     for (int32_t k = SPAN - 1; k > edge; k--) {
         outside += mass[k];
     }
