@@ -35,7 +35,8 @@ static size_t request_max(const plmm_serve_config *c)
 {
     plmm_round_params p = c->round.params;
     p.length = c->vector_max;
-    size_t bulk = plmm_round_payload_bytes(&p);
+    size_t bulk = p.protocol == PLMM_PROTOCOL_ONESHOT ? plmm_oneshot_bytes(&p, PLMM_COMMITTEE_MAX)
+                                                      : plmm_round_payload_bytes(&p);
     size_t boxes = (size_t)PLMM_NEIGHBOURS_MAX * PLMM_BOX;
     return (bulk > boxes ? bulk : boxes) + 8 * (size_t)PLMM_FRAME_SMALL;
 }

@@ -273,10 +273,25 @@ static void aborted(plmm__serve *s, const plmm_agg_action *a)
     s->ending_reason = a->reason;
 }
 
+static plmm_status drop_inputs(plmm__serve *s, const plmm_agg_action *a, plmm_error *err)
+{
+    for (uint32_t d = 0; d < a->to_n; d++) {
+        uint8_t *payload = NULL;
+        size_t len = 0;
+        PLMM_TRY(plmm_node_payload(s->c->store, a->to[d], &payload, &len, err));
+        plmm_status rc = plmm_agg_round_drop(s->machines[s->cur].m, s->sum, payload, len, err);
+        plmm_free(payload);
+        PLMM_TRY(rc);
+    }
+    return PLMM_OK;
+}
+
 static void obey(plmm__serve *s, uint32_t i, const plmm_agg_actions *acts)
 {
     for (uint32_t j = 0; j < acts->n && s->fatal == PLMM_OK; j++) {
         const plmm_agg_action *a = &acts->v[j];
+        plmm_error err = {0};
+        plmm_status rc;
         switch (a->type) {
         case PLMM_AGG_DO_SEND:
             send(s, i, a);
@@ -291,6 +306,12 @@ static void obey(plmm__serve *s, uint32_t i, const plmm_agg_actions *acts)
             break;
         case PLMM_AGG_DO_ADD_INPUT:
             add_input(s, a);
+            break;
+        case PLMM_AGG_DO_DROP_INPUT:
+            rc = drop_inputs(s, a, &err);
+            if (rc != PLMM_OK) {
+                plmm__serve_fail(s, rc, &err);
+            }
             break;
         case PLMM_AGG_DO_UNMASK:
             plmm_agg_round_survivors(s->machines[i].m, s->survivors, &s->survivors_n);
@@ -491,6 +512,8 @@ static plmm_status replay_record(void *ctx, uint64_t seq, const uint8_t *record,
     for (uint32_t j = 0; j < acts.n; j++) {
         if (acts.v[j].type == PLMM_AGG_DO_ADD_INPUT) {
             PLMM_TRY(replay_input(s, &acts.v[j], err));
+        } else {
+            PLMM_TRY(drop_inputs(s, &acts.v[j], err));
         }
     }
     return PLMM_OK;

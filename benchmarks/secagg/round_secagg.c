@@ -81,7 +81,7 @@ static bench_phase server_phase(const bench *b)
     return s.phase <= PLMM_AGG_ADVERTISE ? BENCH_KEYS
            : s.phase <= PLMM_AGG_CONFIRM ? BENCH_SHARE
            : s.phase == PLMM_AGG_COLLECT ? BENCH_MASK
-           : s.phase == PLMM_AGG_AGREE   ? BENCH_AGREE
+           : s.phase <= PLMM_AGG_AGREE   ? BENCH_AGREE
                                          : BENCH_UNMASK;
 }
 
@@ -112,6 +112,8 @@ static bool server_obeys(bench *b, const plmm_agg_action *a, plmm_agg_event *nex
     case PLMM_AGG_DO_SEND:
         enqueue(b, a);
         return false;
+    case PLMM_AGG_DO_DROP_INPUT: /* no device's boxes are spoiled here */
+        abort();
     case PLMM_AGG_DO_SEAL: {
         plmm_enrolled all = {b->ids, b->c->n};
         double t0 = bench_seconds();

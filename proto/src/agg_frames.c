@@ -7,13 +7,15 @@ size_t plmm_agg_round_frame_max(const plmm_agg_round *m)
 {
     size_t most = 0;
     if (m->did != NULL) {
-        size_t n = m->session.n, k = m->session.k, levels = 0;
+        size_t n = m->session.n, k = m->session.k, levels = 0, near = m->os != NULL ? n : k;
         while ((size_t)1 << levels < n) {
             levels++;
         }
-        size_t roster = n * 8 + k * PLMM_ROSTER_ENTRY + (k + 1) * levels * sizeof(plmm_hash);
+        size_t roster = n * 8 + near * PLMM_ROSTER_ENTRY + (k + 1) * levels * sizeof(plmm_hash);
         size_t inbox = plmm_set_bytes(m->session.n) + plmm_set_bytes(m->session.k) + k * PLMM_BOX;
         most = roster > inbox ? roster : inbox;
+        size_t deliver = m->os != NULL ? plmm_agg_oneshot_frame_max(m) : 0;
+        most = most > deliver ? most : deliver;
     }
     return PLMM_FRAME_SMALL + most;
 }
@@ -70,9 +72,12 @@ static void result_body(const plmm_agg_round *m, plmm_frame *f, const plmm_slot 
 /* The roster as device i gets it: ids, its neighbours' entries, a proof for them and its own. */
 static size_t roster_bulk(const plmm_agg_round *m, uint8_t *out, uint32_t i)
 {
-    uint32_t n = m->session.n, k = m->session.k, at[PLMM_NEIGHBOURS_MAX + 1];
-    uint32_t scratch[PLMM_NEIGHBOURS_MAX + 1], count = 0;
-    const uint32_t *near = plmm_agg_near(m, i);
+    uint32_t n = m->session.n, k = m->session.k, count = 0;
+    uint32_t *at = m->proving, *scratch = at + n, *others = scratch + n;
+    const uint32_t *near = m->os != NULL ? others : plmm_agg_near(m, i);
+    if (m->os != NULL) {
+        k = plmm_agg_oneshot_near(m, others, i);
+    }
     uint8_t *p = out + (size_t)n * 8;
     memcpy(out, m->ids, (size_t)n * 8);
     for (uint32_t s = 0; s < k; s++) {
@@ -88,6 +93,26 @@ static size_t roster_bulk(const plmm_agg_round *m, uint8_t *out, uint32_t i)
     }
     size_t hashes = plmm_merkle_proof((plmm_hash *)(void *)p, m->nodes, n, at, count, scratch);
     return (size_t)(p - out) + hashes * sizeof(plmm_hash);
+}
+
+/* Bulk of what members of a committee are sent; false if there is no such message now. */
+static bool oneshot_fill(const plmm_agg_round *m, uint32_t type, uint32_t index, uint8_t *bulk,
+                         size_t *len)
+{
+    uint32_t seat = index == PLMM_NONE ? PLMM_NO_SEAT : plmm_seat_of(&m->os->seats, index);
+    if (type == PLMM_MSG_DELIVER && seat != PLMM_NO_SEAT && m->phase >= PLMM_AGG_DELIVER) {
+        *len = plmm_agg_put_deliver(m, bulk, seat);
+        return true;
+    }
+    if (type == PLMM_MSG_CHOSEN && m->phase >= PLMM_AGG_AGREE) {
+        *len = put_set(m, bulk, m->survivors);
+        return true;
+    }
+    if (type == PLMM_MSG_VOTES && seat != PLMM_NO_SEAT && m->phase >= PLMM_AGG_REVEAL) {
+        *len = plmm_agg_put_votes(m, bulk, seat);
+        return true;
+    }
+    return false;
 }
 
 /* Body and bulk of what concerns a whole phase; false if there is no such message now. */
@@ -125,6 +150,9 @@ static bool fill(const plmm_agg_round *m, plmm_frame *f, const plmm_slot *slot, 
         *len = gather(m, bulk, i, m->agreed, m->tags, PLMM_TAG_BYTES);
         return true;
     }
+    if (m->os != NULL && oneshot_fill(m, f->type, i, bulk, len)) {
+        return true;
+    }
     if (f->type == PLMM_MSG_RESULT) {
         result_body(m, f, slot);
         return true;
@@ -139,7 +167,8 @@ plmm_status plmm_agg_round_render(const plmm_agg_round *m, plmm_message msg, uin
         return plmm_fail(err, PLMM_ERR_RANGE, "a buffer of %zu octets, at least %zu", cap,
                          plmm_agg_round_frame_max(m));
     }
-    bool same = msg == PLMM_MSG_INVITE || msg == PLMM_MSG_GO || msg == PLMM_MSG_SURVIVORS;
+    bool same = msg == PLMM_MSG_INVITE || msg == PLMM_MSG_GO || msg == PLMM_MSG_SURVIVORS ||
+                msg == PLMM_MSG_CHOSEN;
     plmm_frame f = {.type = msg,
                     .round = m->cfg.params.round,
                     .attempt = m->cfg.params.attempt,
@@ -147,7 +176,7 @@ plmm_status plmm_agg_round_render(const plmm_agg_round *m, plmm_message msg, uin
                     .receiver = same ? PLMM_BROADCAST : to};
     memcpy(f.expert, m->cfg.params.expert, sizeof f.expert);
     f.has_session = msg == PLMM_MSG_INBOX || msg == PLMM_MSG_GO || msg == PLMM_MSG_SURVIVORS ||
-                    msg == PLMM_MSG_AGREED;
+                    msg == PLMM_MSG_AGREED || msg >= PLMM_MSG_CONTRIB;
     f.session = m->session.id;
     size_t bulk, head;
     uint8_t *at = out + PLMM_FRAME_SMALL;

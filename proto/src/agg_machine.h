@@ -9,7 +9,9 @@
 #define PLMM_PROTO_AGG_MACHINE_H
 
 #include "merkle.h"
+#include "oneshot.h"
 #include "plmm/agg_round.h"
+#include "plmm/bytes.h"
 #include "plmm/privacy.h"
 #include "session.h"
 
@@ -29,7 +31,8 @@ enum {
     PLMM_DID_MASK = 4,
     PLMM_DID_AGREE = 8,
     PLMM_DID_REVEAL = 16,
-    PLMM_IS_OUT = 32
+    PLMM_IS_OUT = 32,
+    PLMM_LEFT_OUT = 64 /* one-shot: contributed boxes that do not open; not in the sum */
 };
 
 enum {
@@ -41,6 +44,21 @@ enum {
     PLMM_RECORD_CANCEL = 'Q',
     PLMM_RECORD_PUBLISHED = 'V'
 };
+
+/* In a one-shot round. A seat is a place on the committee; its point is the seat + 1. */
+typedef struct plmm_agg_oneshot {
+    const plmm_oneshot_tables *tables;
+    plmm_oneshot_tables *own_tables; /* or NULL: tables are the driver's */
+    plmm_seats seats;
+    size_t share_bytes;
+    uint8_t **boxes;      /* n: nonce and boxes of a device's contribution, or NULL */
+    uint8_t *bad;         /* m sets over n: of whom a seat complained */
+    uint8_t *tags;        /* m x m: votes, from seat to seat */
+    uint8_t *sums;        /* m shares */
+    uint8_t *contributed; /* set over n */
+    uint64_t *dropped;    /* n: ids of a DROP_INPUT */
+    bool summed[PLMM_COMMITTEE_MAX];
+} plmm_agg_oneshot;
 
 struct plmm_agg_round {
     plmm_agg_config cfg;
@@ -79,8 +97,10 @@ struct plmm_agg_round {
     uint8_t *reveal_has;  /* n sets over k */
     plmm_seed *surplus;   /* n: of the noise that i's vector can do without */
     uint8_t *sharers, *going, *survivors, *agreed; /* sets over n; one block, at sharers */
+    uint32_t *proving;                             /* 3 n: scratch of a roster's proof */
     uint32_t awaited;                              /* answers this phase still waits for */
     uint32_t expelled;
+    plmm_agg_oneshot *os; /* one-shot rounds only */
 
     /* What is said when its record is durable. */
     bool pending;
@@ -133,7 +153,40 @@ bool plmm_agg_roster_make(plmm_agg_round *m);
 void plmm_agg_begin(plmm_agg_round *m, plmm_agg_actions *out);
 /* The message that a device should have had last. */
 plmm_message plmm_agg_latest(const plmm_agg_round *m, uint64_t device);
-plmm_message plmm_agg_question(plmm_agg_phase phase);
+plmm_message plmm_agg_question(const plmm_agg_round *m);
+
+/* Out of the round, with the sentence: for what the sender signed. */
+plmm_status plmm_agg_refuse(plmm_agg_round *m, plmm_agg_step *s, const char *what);
+void plmm_agg_enter(plmm_agg_round *m, plmm_agg_actions *out, plmm_agg_phase phase);
+
+/* One-shot rounds: oneshot_agg.c and oneshot_unmask.c. */
+plmm_status plmm_agg_oneshot_new(plmm_agg_round *m, uint32_t n, uint32_t eligible, plmm_error *err);
+/* at[0..) = whose entries a device needs, by increasing index; returns how many, below n. */
+uint32_t plmm_agg_oneshot_near(const plmm_agg_round *m, uint32_t *at, uint32_t index);
+void plmm_agg_oneshot_free(plmm_agg_oneshot *o, uint32_t n); /* NULL is fine */
+plmm_status plmm_agg_oneshot_seats(plmm_agg_round *m, plmm_error *err);
+plmm_status plmm_agg_on_contrib(plmm_agg_round *m, plmm_agg_step *s);
+plmm_status plmm_agg_on_complain(plmm_agg_round *m, plmm_agg_step *s);
+plmm_status plmm_agg_on_vote(plmm_agg_round *m, plmm_agg_step *s);
+plmm_status plmm_agg_on_sum(plmm_agg_round *m, plmm_agg_step *s);
+void plmm_agg_contrib_close(plmm_agg_round *m, plmm_agg_actions *out);
+void plmm_agg_deliver_close(plmm_agg_round *m, plmm_agg_actions *out);
+void plmm_agg_vote_close(plmm_agg_round *m, plmm_agg_actions *out);
+void plmm_agg_sum_close(plmm_agg_round *m, plmm_agg_actions *out);
+size_t plmm_agg_put_deliver(const plmm_agg_round *m, uint8_t *out, uint32_t seat);
+size_t plmm_agg_put_votes(const plmm_agg_round *m, uint8_t *out, uint32_t seat);
+size_t plmm_agg_oneshot_frame_max(const plmm_agg_round *m);
+plmm_status plmm_oneshot_unmask(const plmm_agg_round *m, void *sum, plmm_agg_unmasked *out,
+                                plmm_error *err);
+
+plmm_status plmm_oneshot_drop(const plmm_agg_round *m, void *sum, const uint8_t *payload,
+                              size_t len, plmm_error *err);
+
+/* Octets of a frame before its bulk. */
+static inline size_t plmm_agg_head(const plmm_agg_step *s)
+{
+    return (size_t)PLMM_FRAME_PREFIX + plmm_load_le32(s->event->bytes + 4);
+}
 
 static inline const uint32_t *plmm_agg_near(const plmm_agg_round *m, uint32_t i)
 {

@@ -27,6 +27,7 @@ static uint8_t deed(plmm_agg_phase phase)
     case PLMM_AGG_SHARE:
         return PLMM_DID_SHARE;
     case PLMM_AGG_CONFIRM:
+    case PLMM_AGG_DELIVER:
         return PLMM_DID_CONFIRM;
     case PLMM_AGG_COLLECT:
         return PLMM_DID_MASK;
@@ -53,11 +54,12 @@ static const uint8_t *members(const plmm_agg_round *m)
 {
     switch (m->phase) {
     case PLMM_AGG_CONFIRM:
+    case PLMM_AGG_DELIVER:
         return m->sharers;
     case PLMM_AGG_COLLECT:
         return m->going;
     case PLMM_AGG_AGREE:
-        return m->survivors;
+        return m->os != NULL ? m->sharers : m->survivors;
     case PLMM_AGG_REVEAL:
         return m->agreed;
     case PLMM_AGG_NEW:
@@ -83,14 +85,14 @@ bool plmm_agg_awaits(const plmm_agg_round *m, uint32_t index)
            (set == NULL || plmm_set_has(set, index));
 }
 
-static void enter(plmm_agg_round *m, plmm_agg_actions *out, plmm_agg_phase phase)
+void plmm_agg_enter(plmm_agg_round *m, plmm_agg_actions *out, plmm_agg_phase phase)
 {
     m->phase = phase;
     m->awaited = 0;
     for (uint32_t i = 0; i < m->session.n; i++) {
         m->awaited += plmm_agg_awaits(m, i);
     }
-    plmm_agg_announce(m, out, plmm_agg_question(phase));
+    plmm_agg_announce(m, out, plmm_agg_question(m));
 }
 
 void plmm_agg_answered(plmm_agg_round *m, plmm_agg_actions *out)
@@ -169,7 +171,7 @@ static void seal_close(plmm_agg_round *m, plmm_agg_actions *out)
 
 void plmm_agg_begin(plmm_agg_round *m, plmm_agg_actions *out)
 {
-    enter(m, out, PLMM_AGG_SHARE);
+    plmm_agg_enter(m, out, m->os != NULL ? PLMM_AGG_COLLECT : PLMM_AGG_SHARE);
 }
 
 /* ---- the later phases ---- */
@@ -222,7 +224,7 @@ static void share_close(plmm_agg_round *m, plmm_agg_actions *out)
                        count, m->session.n, m->session.t, m->cfg.params.n_min);
         return;
     }
-    enter(m, out, PLMM_AGG_CONFIRM);
+    plmm_agg_enter(m, out, PLMM_AGG_CONFIRM);
 }
 
 static void confirm_close(plmm_agg_round *m, plmm_agg_actions *out)
@@ -239,7 +241,7 @@ static void confirm_close(plmm_agg_round *m, plmm_agg_actions *out)
                        m->session.n, m->cfg.params.n_min);
         return;
     }
-    enter(m, out, PLMM_AGG_COLLECT);
+    plmm_agg_enter(m, out, PLMM_AGG_COLLECT);
 }
 
 /* First device of `of` that has fewer than t neighbours in `set`; PLMM_NONE if there is none. */
@@ -283,7 +285,7 @@ static void collect_close(plmm_agg_round *m, plmm_agg_actions *out)
                        near_in(m, poor, m->survivors), m->session.k,
                        (unsigned long long)id_of(m, poor), m->session.t);
     } else {
-        enter(m, out, PLMM_AGG_AGREE);
+        plmm_agg_enter(m, out, PLMM_AGG_AGREE);
     }
 }
 
@@ -304,7 +306,7 @@ static void agree_close(plmm_agg_round *m, plmm_agg_actions *out)
                        (unsigned long long)id_of(m, poor), m->cfg.phase_ms, m->session.t);
         return;
     }
-    enter(m, out, PLMM_AGG_REVEAL);
+    plmm_agg_enter(m, out, PLMM_AGG_REVEAL);
 }
 
 static void reveal_close(plmm_agg_round *m, plmm_agg_actions *out)
@@ -350,13 +352,16 @@ void plmm_agg_close(plmm_agg_round *m, plmm_agg_actions *out)
         confirm_close(m, out);
         break;
     case PLMM_AGG_COLLECT:
-        collect_close(m, out);
+        (m->os != NULL ? plmm_agg_contrib_close : collect_close)(m, out);
+        break;
+    case PLMM_AGG_DELIVER:
+        plmm_agg_deliver_close(m, out);
         break;
     case PLMM_AGG_AGREE:
-        agree_close(m, out);
+        (m->os != NULL ? plmm_agg_vote_close : agree_close)(m, out);
         break;
     case PLMM_AGG_REVEAL:
-        reveal_close(m, out);
+        (m->os != NULL ? plmm_agg_sum_close : reveal_close)(m, out);
         break;
     case PLMM_AGG_UNMASK: /* of a journal: the sum could not be unmasked */
         plmm_agg_abort(m, out, PLMM_ABORT_TOO_FEW_REVEALS, "the sum could not be unmasked");

@@ -8,8 +8,8 @@
 const char *plmm_agg_phase_str(plmm_agg_phase p)
 {
     static const char *const names[PLMM_AGG_PHASES] = {
-        "new",   "gather", "advertise", "seal",    "share", "confirm", "collect",
-        "agree", "reveal", "unmask",    "publish", "done",  "aborted"};
+        "new",     "gather", "advertise", "seal",   "share",   "confirm", "collect",
+        "deliver", "agree",  "reveal",    "unmask", "publish", "done",    "aborted"};
     return (size_t)p < PLMM_AGG_PHASES ? names[p] : "unknown";
 }
 
@@ -38,6 +38,10 @@ static plmm_status config_check(const plmm_agg_config *c, plmm_error *err)
                          c->phase_ms, c->train_ms, PLMM_PERIOD_MS_MAX);
     }
     plmm_graph_params g = plmm_round_graph(&c->params, c->params.cohort, c->params.cohort);
+    plmm_committee k;
+    if (c->params.protocol == PLMM_PROTOCOL_ONESHOT) {
+        return plmm_committee_solve(&k, &g, PLMM_PACKED_RHO, PLMM_COMMITTEE_SPARE, err);
+    }
     plmm_graph_degree d;
     return plmm_graph_degree_solve(&d, &g, err);
 }
@@ -73,16 +77,17 @@ void plmm_agg_round_free(plmm_agg_round *m)
     if (m == NULL) {
         return;
     }
-    if (m->reveals != NULL) {
+    if (m->reveals != NULL && m->os == NULL) {
         plmm_wipe(m->reveals, (size_t)m->session.n * m->session.k * PLMM_REVEAL_SHARE);
     }
+    plmm_agg_oneshot_free(m->os, m->session.n);
     if (m->surplus != NULL) {
         plmm_wipe(m->surplus, m->session.n * sizeof m->surplus[0]);
     }
     void *const blocks[] = {m->slots,     m->table,   m->to,         m->slot_of,    m->request,
                             m->ids,       m->nodes,   m->near,       m->did,        m->boxes,
                             m->tags,      m->reveals, m->complaints, m->reveal_has, m->sharers,
-                            m->ack_index, m->ack_seq, m->surplus};
+                            m->ack_index, m->ack_seq, m->surplus,    m->proving};
     for (size_t i = 0; i < sizeof blocks / sizeof blocks[0]; i++) {
         plmm_free(blocks[i]);
     }
@@ -179,7 +184,8 @@ static void emit_send(plmm_agg_actions *out, plmm_message msg, const uint64_t *t
         a->msg = msg;
         a->to = to;
         a->to_n = n;
-        a->same = msg == PLMM_MSG_INVITE || msg == PLMM_MSG_GO || msg == PLMM_MSG_SURVIVORS;
+        a->same = msg == PLMM_MSG_INVITE || msg == PLMM_MSG_GO || msg == PLMM_MSG_SURVIVORS ||
+                  msg == PLMM_MSG_CHOSEN;
     }
 }
 
@@ -217,6 +223,7 @@ static uint64_t phase_deadline(const plmm_agg_round *m)
     case PLMM_AGG_SEAL:
     case PLMM_AGG_SHARE:
     case PLMM_AGG_CONFIRM:
+    case PLMM_AGG_DELIVER:
     case PLMM_AGG_AGREE:
     case PLMM_AGG_REVEAL:
         return m->now_ms + m->cfg.phase_ms;
@@ -369,7 +376,7 @@ static plmm_status on_resume(plmm_agg_round *m, plmm_agg_step *s)
             a->reason = m->reason;
             a->text = m->text;
         }
-        emit_question(m, s->out, plmm_agg_question(m->phase));
+        emit_question(m, s->out, plmm_agg_question(m));
     }
     return PLMM_OK;
 }
@@ -502,7 +509,7 @@ static void keep_inputs(plmm_agg_actions *out)
 {
     uint32_t n = 0;
     for (uint32_t i = 0; i < out->n; i++) {
-        if (out->v[i].type == PLMM_AGG_DO_ADD_INPUT) {
+        if (out->v[i].type == PLMM_AGG_DO_ADD_INPUT || out->v[i].type == PLMM_AGG_DO_DROP_INPUT) {
             out->v[n++] = out->v[i];
         }
     }

@@ -110,21 +110,22 @@ static plmm_status answer_decode(const plmm_agg_round *m, plmm_seal_answer *a, p
 
 static bool session_alloc(plmm_agg_round *m)
 {
-    size_t n = m->session.n, k = m->session.k, nk = n * k;
+    size_t n = m->session.n, k = m->os != NULL ? 0 : m->session.k, nk = n * k;
     m->near = plmm_alloc(nk, sizeof m->near[0]);
     m->did = plmm_alloc(n, 1);
     m->complaints = plmm_alloc(n, sizeof m->complaints[0]);
     m->boxes = plmm_alloc(nk, PLMM_BOX);
     m->tags = plmm_alloc(nk, PLMM_TAG_BYTES);
     m->reveals = plmm_alloc(nk, PLMM_REVEAL_SHARE);
-    m->reveal_has = plmm_alloc(n, plmm_set_bytes(m->session.k));
+    m->reveal_has = plmm_alloc(n, plmm_set_bytes((uint32_t)k));
     m->surplus = plmm_alloc(n, sizeof m->surplus[0]);
     m->sharers = plmm_alloc(4, plmm_set_bytes(m->session.n));
+    m->proving = plmm_alloc(3 * n, sizeof m->proving[0]);
     m->ack_index = plmm_alloc(n, sizeof m->ack_index[0]);
     m->ack_seq = plmm_alloc(n, sizeof m->ack_seq[0]);
     if (m->near == NULL || m->did == NULL || m->complaints == NULL || m->boxes == NULL ||
         m->tags == NULL || m->reveals == NULL || m->reveal_has == NULL || m->surplus == NULL ||
-        m->sharers == NULL || m->ack_index == NULL || m->ack_seq == NULL) {
+        m->proving == NULL || m->sharers == NULL || m->ack_index == NULL || m->ack_seq == NULL) {
         return false;
     }
     m->going = m->sharers + plmm_set_bytes(m->session.n);
@@ -136,14 +137,18 @@ static bool session_alloc(plmm_agg_round *m)
 static bool session_fill(plmm_agg_round *m)
 {
     uint32_t n = m->session.n;
-    uint32_t *order = plmm_alloc((size_t)2 * n, sizeof *order);
-    if (order == NULL) {
-        return false;
-    }
     for (uint32_t i = 0; i < n; i++) {
         m->slots[m->slot_of[i]].index = i;
     }
     plmm_session_make(&m->session, &m->seal, &m->cfg.params);
+    if (m->os != NULL) {
+        memset(m->going, 0xff, plmm_set_bytes(n)); /* everyone trains at once */
+        return plmm_agg_oneshot_seats(m, NULL) == PLMM_OK;
+    }
+    uint32_t *order = plmm_alloc((size_t)2 * n, sizeof *order);
+    if (order == NULL) {
+        return false;
+    }
     plmm_graph_init(order, order + n, n, &m->session.beacon);
     for (uint32_t i = 0; i < n; i++) {
         plmm_graph_neighbours(m->near + (size_t)i * m->session.k, i, order, order + n, n,
@@ -153,31 +158,41 @@ static bool session_fill(plmm_agg_round *m)
     return true;
 }
 
+/* Neighbours and threshold, or the committee, for those who are on the roster. */
+static plmm_status degree_take(plmm_agg_round *m, plmm_error *err)
+{
+    plmm_graph_degree d;
+    if (m->cfg.params.protocol == PLMM_PROTOCOL_ONESHOT) {
+        return plmm_agg_oneshot_new(m, m->seal.n, m->seal.eligible, err);
+    }
+    plmm_graph_params g = plmm_round_graph(&m->cfg.params, m->seal.n, m->seal.eligible);
+    PLMM_TRY(plmm_graph_degree_solve(&d, &g, err));
+    m->session.k = d.k;
+    m->session.t = d.t;
+    m->corrupt = d.corrupt;
+    return PLMM_OK;
+}
+
 static void sealed(plmm_agg_round *m, plmm_agg_actions *out, const plmm_seal_answer *a)
 {
     plmm_error why = {0};
-    plmm_graph_degree d;
     if (a->refusal != PLMM_REFUSAL_NONE) {
         plmm_agg_abort(m, out, PLMM_ABORT_NO_SEAL, "the registrar refused the roster (%s): %s",
                        plmm_refusal_str(a->refusal), a->text);
         return;
     }
-    plmm_graph_params g = plmm_round_graph(&m->cfg.params, a->seal.n, a->seal.eligible);
     m->seal = a->seal;
-    if (plmm_graph_degree_solve(&d, &g, &why) != PLMM_OK) {
+    if (degree_take(m, &why) != PLMM_OK) {
         plmm_agg_abort(m, out, PLMM_ABORT_TOO_FEW_KEYS, "%u devices are eligible: %.300s",
                        a->seal.eligible, why.msg);
         return;
     }
     m->session.n = a->seal.n;
-    m->session.k = d.k;
-    m->session.t = d.t;
-    m->corrupt = d.corrupt;
     if (!session_alloc(m) || !session_fill(m)) {
         plmm_free(m->did); /* no session: as before it */
         m->did = NULL;
         plmm_agg_abort(m, out, PLMM_ABORT_LOCAL, "no memory for %u devices with %u neighbours",
-                       a->seal.n, d.k);
+                       a->seal.n, m->session.k);
         return;
     }
     plmm_agg_begin(m, out);

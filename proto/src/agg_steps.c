@@ -8,9 +8,10 @@
 
 /* ---- what a device should have had last ---- */
 
-plmm_message plmm_agg_question(plmm_agg_phase phase)
+plmm_message plmm_agg_question(const plmm_agg_round *m)
 {
-    switch (phase) {
+    bool oneshot = m->os != NULL;
+    switch (m->phase) {
     case PLMM_AGG_ADVERTISE:
         return PLMM_MSG_INVITE;
     case PLMM_AGG_SEAL:
@@ -20,11 +21,13 @@ plmm_message plmm_agg_question(plmm_agg_phase phase)
     case PLMM_AGG_CONFIRM:
         return PLMM_MSG_INBOX;
     case PLMM_AGG_COLLECT:
-        return PLMM_MSG_GO;
+        return oneshot ? PLMM_MSG_ROSTER : PLMM_MSG_GO;
+    case PLMM_AGG_DELIVER:
+        return PLMM_MSG_DELIVER;
     case PLMM_AGG_AGREE:
-        return PLMM_MSG_SURVIVORS;
+        return oneshot ? PLMM_MSG_CHOSEN : PLMM_MSG_SURVIVORS;
     case PLMM_AGG_REVEAL:
-        return PLMM_MSG_AGREED;
+        return oneshot ? PLMM_MSG_VOTES : PLMM_MSG_AGREED;
     case PLMM_AGG_DONE:
     case PLMM_AGG_ABORTED:
         return PLMM_MSG_RESULT;
@@ -59,7 +62,7 @@ plmm_message plmm_agg_latest(const plmm_agg_round *m, uint64_t device)
         return PLMM_MSG_RESULT;
     }
     if (plmm_agg_awaits(m, slot->index)) {
-        return plmm_agg_question(m->phase);
+        return plmm_agg_question(m);
     }
     bool survivor = (m->did[slot->index] & PLMM_DID_MASK) != 0;
     return (m->did[slot->index] & PLMM_IS_OUT) != 0 && !survivor ? PLMM_MSG_RESULT
@@ -96,6 +99,11 @@ static plmm_status expel(plmm_agg_round *m, plmm_agg_step *s, const char *what)
     }
     return plmm_fail(s->err, PLMM_ERR_PEER, "the %s message of device %llu %s",
                      plmm_message_str(s->frame.type), (unsigned long long)s->frame.sender, what);
+}
+
+plmm_status plmm_agg_refuse(plmm_agg_round *m, plmm_agg_step *s, const char *what)
+{
+    return expel(m, s, what);
 }
 
 static void take(plmm_agg_round *m, plmm_agg_step *s)
@@ -340,12 +348,19 @@ static const struct row {
     [PLMM_MSG_MASKED] = {PLMM_AGG_COLLECT, on_masked},
     [PLMM_MSG_AGREE] = {PLMM_AGG_AGREE, on_agree},
     [PLMM_MSG_REVEAL] = {PLMM_AGG_REVEAL, on_reveal},
+    [PLMM_MSG_CONTRIB] = {PLMM_AGG_COLLECT, plmm_agg_on_contrib},
+    [PLMM_MSG_COMPLAIN] = {PLMM_AGG_DELIVER, plmm_agg_on_complain},
+    [PLMM_MSG_VOTE] = {PLMM_AGG_AGREE, plmm_agg_on_vote},
+    [PLMM_MSG_SUM] = {PLMM_AGG_REVEAL, plmm_agg_on_sum},
 };
 
 static plmm_status dispatch(plmm_agg_round *m, plmm_agg_step *s)
 {
     const struct row *row = &rows[s->frame.type];
-    if (row->handle == NULL) {
+    bool other =
+        s->frame.type != PLMM_MSG_ADVERT &&
+        (s->frame.type >= PLMM_MSG_CONTRIB) != (m->cfg.params.protocol == PLMM_PROTOCOL_ONESHOT);
+    if (row->handle == NULL || other) {
         return plmm_fail(s->err, PLMM_ERR_PEER, "a %s message is not for an aggregator",
                          plmm_message_str(s->frame.type));
     }
@@ -391,12 +406,27 @@ static plmm_status frame_check(plmm_agg_round *m, plmm_agg_step *s)
     return PLMM_OK;
 }
 
+/* A contribution's record has its frame without the ciphertext, which is stored apart. */
+static plmm_status frame_take(const plmm_agg_round *m, plmm_agg_step *s)
+{
+    const plmm_agg_event *e = s->event;
+    if (m->replaying && m->os != NULL) {
+        PLMM_TRY(plmm_frame_peek(&s->frame, e->bytes, e->len, s->err));
+        if (s->frame.type == PLMM_MSG_CONTRIB) {
+            return e->len == plmm_agg_head(s) + plmm_oneshot_boxes(&m->cfg.params, m->session.k)
+                       ? PLMM_OK
+                       : plmm_fail(s->err, PLMM_ERR_WIRE, "a contribution's record is cut");
+        }
+    }
+    return plmm_frame_decode(&s->frame, e->bytes, e->len, s->err);
+}
+
 plmm_status plmm_agg_on_frame(plmm_agg_round *m, plmm_agg_step *s)
 {
     if (m->phase == PLMM_AGG_NEW) {
         return plmm_fail(s->err, PLMM_ERR_STATE, "the round was not started");
     }
-    PLMM_TRY(plmm_frame_decode(&s->frame, s->event->bytes, s->event->len, s->err));
+    PLMM_TRY(frame_take(m, s));
     s->slot = plmm_agg_find(m, s->frame.sender);
     if (s->frame.type == PLMM_MSG_CHECKIN && s->slot == NULL &&
         s->frame.receiver == PLMM_AGGREGATOR_ID &&

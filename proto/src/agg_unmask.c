@@ -344,11 +344,25 @@ static void kahe_end(work *w)
     plmm_free(w->scratch);
 }
 
+plmm_status plmm_agg_round_drop(const plmm_agg_round *m, void *sum, const uint8_t *payload,
+                                size_t len, plmm_error *err)
+{
+    if (m->os == NULL) {
+        return plmm_fail(err, PLMM_ERR_STATE, "inputs of this round stay in its sum");
+    }
+    return plmm_oneshot_drop(m, sum, payload, len, err);
+}
+
 plmm_status plmm_agg_round_unmask(const plmm_agg_round *m, void *sum, plmm_agg_unmasked *out,
                                   plmm_error *err)
 {
     if (m->phase != PLMM_AGG_UNMASK) {
         return plmm_fail(err, PLMM_ERR_STATE, "no sum was to be unmasked");
+    }
+    if (m->os != NULL) {
+        memset(out, 0, sizeof *out);
+        PLMM_TRY(plmm_oneshot_unmask(m, sum, out, err));
+        return out->ok ? noise(m, sum, err) : PLMM_OK;
     }
     work *w = plmm_alloc(1, sizeof *w);
     uint8_t *liar = plmm_alloc(2, plmm_set_bytes(m->session.n));

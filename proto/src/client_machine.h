@@ -5,6 +5,7 @@
 #ifndef PLMM_PROTO_CLIENT_MACHINE_H
 #define PLMM_PROTO_CLIENT_MACHINE_H
 
+#include "oneshot.h"
 #include "plmm/client_round.h"
 #include "session.h"
 
@@ -16,6 +17,20 @@ typedef struct plmm_neighbour {
     plmm_key channel;      /* SECRET: the pair's chain key of this round */
     plmm_share self, pair; /* SECRET: this device's shares of the neighbour's b and s */
 } plmm_neighbour;
+
+/* In a one-shot round. */
+typedef struct plmm_oneshot {
+    const plmm_oneshot_tables *tables;
+    plmm_oneshot_tables *own_tables; /* or NULL: tables are the driver's */
+    plmm_seats seats;
+    plmm_key own;  /* SECRET: of what this device seals for its own seat */
+    uint32_t seat; /* own, or PLMM_NO_SEAT: then nothing of what follows is there */
+    uint32_t n;
+    size_t share_bytes, share_residues;
+    uint8_t *shares;                      /* SECRET: n shares, of those that opened */
+    uint64_t *sum;                        /* SECRET: of all that opened */
+    uint8_t *delivered, *opened, *chosen; /* sets over n; one block, at delivered */
+} plmm_oneshot;
 
 /* What a step makes the machine do once its record is durable. */
 typedef enum plmm_client_after {
@@ -38,14 +53,16 @@ struct plmm_client_round {
     plmm_seed errors; /* of Ring-LWE: never shared, nor derived from what is */
     plmm_dh_sk mask_sk;
     plmm_channel_key channel; /* own, of this epoch */
-    plmm_neighbour *near;     /* session.k */
+    plmm_neighbour *near;     /* near_n: whose entries came with the roster, by increasing index */
+    uint32_t near_n; /* session.k; one-shot: the committee, or for a member everyone, but itself */
 
     plmm_round_params params;
     plmm_hash params_hash;
     plmm_entry own;
     plmm_session session;
-    plmm_link link; /* last verified */
-    uint32_t self;  /* own index on the roster */
+    plmm_link link;   /* last verified */
+    uint32_t self;    /* own index on the roster */
+    plmm_oneshot *os; /* one-shot rounds only */
     uint32_t weight;
     uint8_t *sharers, *going, *survivors; /* sets over the roster; one block, at sharers */
     bool have[PLMM_MSG_COUNT];            /* a frame of this type was accepted ... */
@@ -88,5 +105,30 @@ plmm_client_action *plmm_client_emit(plmm_client_actions *out, plmm_client_actio
 void plmm_client_compose(plmm_client_round *m, plmm_frame *f, size_t bulk_len);
 uint8_t *plmm_client_bulk(plmm_client_round *m);
 void plmm_client_frame_init(const plmm_client_round *m, plmm_frame *f, plmm_message type);
+
+plmm_status plmm_oneshot_on_deliver(plmm_client_round *m, plmm_client_step *s);
+plmm_status plmm_oneshot_on_chosen(plmm_client_round *m, plmm_client_step *s);
+plmm_status plmm_oneshot_on_votes(plmm_client_round *m, plmm_client_step *s);
+void plmm_oneshot_wipe(plmm_oneshot *o);
+void plmm_oneshot_free(plmm_oneshot *o); /* NULL is fine */
+
+/* A secret of this round for one use, from the machine's seed. */
+void plmm_oneshot_secret(const plmm_client_round *m, const char *label, plmm_seed *out);
+plmm_status plmm_oneshot_mask(const plmm_client_round *m, uint8_t *payload, plmm_hash *digest,
+                              uint32_t *lanes, const float *delta, size_t length, plmm_error *err);
+
+/* The committee for a sealed roster, judged: *o is new. Statuses of plmm_policy_judge_degree, and
+ * PLMM_ERR_NOMEM. */
+plmm_status plmm_oneshot_new(plmm_oneshot **o, const plmm_client_round *m,
+                             const plmm_roster_head *h, plmm_refusal *refusal, plmm_error *err);
+/* Draws the seats and makes room for what a member needs, if this device is one; near_n of them. */
+plmm_status plmm_oneshot_sit(plmm_oneshot *o, const plmm_session *s, uint32_t self,
+                             uint32_t *near_n, plmm_error *err);
+/* at[0..near_n) = whose entries come with the roster. */
+void plmm_oneshot_near(const plmm_oneshot *o, uint32_t *at, uint32_t self);
+/* The chain key with a device whose entry came with the roster, or this device's own. */
+const plmm_key *plmm_oneshot_channel(const plmm_client_round *m, uint32_t index);
+/* Octets of the largest bulk that this device sends but its contribution. */
+size_t plmm_oneshot_room(const plmm_oneshot *o, uint32_t n);
 
 #endif

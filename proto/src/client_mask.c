@@ -90,6 +90,9 @@ plmm_status plmm_client_round_mask(const plmm_client_round *m, uint8_t *payload,
         return plmm_fail(err, PLMM_ERR_RANGE, "the update has %zu coordinates, the round wants %u",
                          length, m->params.length);
     }
+    if (m->os != NULL) {
+        return plmm_oneshot_mask(m, payload, digest, lanes, delta, length, err);
+    }
     int32_t *plain = (int32_t *)lanes; /* of the same size, and the one may be read as the other */
     plmm_encoding e = plmm_round_encoding(&m->params);
     plmm_xnoise noise = plmm_round_xnoise(&m->params);

@@ -8,9 +8,9 @@
 
 const char *plmm_client_state_str(plmm_client_state s)
 {
-    static const char *const names[] = {"new",       "checked in", "advertised", "shared",
-                                        "confirmed", "training",   "masking",    "uploaded",
-                                        "agreeing",  "revealed",   "done",       "aborted"};
+    static const char *const names[] = {
+        "new",      "checked in", "advertised", "shared",   "confirmed", "training", "masking",
+        "uploaded", "opened",     "agreeing",   "revealed", "done",      "aborted"};
     return (size_t)s < sizeof names / sizeof names[0] ? names[s] : "unknown";
 }
 
@@ -52,7 +52,7 @@ static void channels_commit(plmm_client_round *m)
     if (plmm_channels_own(c, m->params.round) == NULL) {
         plmm_channels_begin(c, &m->channel);
     }
-    for (uint32_t s = 0; s < m->session.k; s++) {
+    for (uint32_t s = 0; s < m->near_n; s++) {
         plmm_channels_put(c, &m->near[s].peer, m->params.round, &m->near[s].channel);
     }
 }
@@ -69,8 +69,9 @@ static void wipe_secrets(plmm_client_round *m)
     plmm_wipe(&m->channel, sizeof m->channel);
     plmm_wipe(m->record, sizeof m->record);
     if (m->near != NULL) {
-        plmm_wipe(m->near, m->session.k * sizeof m->near[0]);
+        plmm_wipe(m->near, m->near_n * sizeof m->near[0]);
     }
+    plmm_oneshot_wipe(m->os);
 }
 
 void plmm_client_round_free(plmm_client_round *m)
@@ -80,6 +81,7 @@ void plmm_client_round_free(plmm_client_round *m)
     }
     wipe_secrets(m);
     plmm_free(m->near);
+    plmm_oneshot_free(m->os);
     plmm_free(m->sharers);
     plmm_free(m->out);
     plmm_wipe(m, sizeof *m);
@@ -141,7 +143,7 @@ static void emit_upload(plmm_client_round *m, plmm_client_actions *out)
     plmm_client_action *a = plmm_client_emit(out, PLMM_CLIENT_DO_SEND_UPLOAD);
     a->bytes = m->upload;
     a->len = m->upload_len;
-    a->payload_len = plmm_round_payload_bytes(&m->params);
+    a->payload_len = plmm_client_round_payload(m);
     m->sent_ms = m->now_ms;
 }
 
@@ -236,6 +238,12 @@ static plmm_client_state asked_in(uint32_t type)
         return PLMM_CLIENT_AGREEING;
     case PLMM_MSG_AGREED:
         return PLMM_CLIENT_REVEALED;
+    case PLMM_MSG_DELIVER:
+        return PLMM_CLIENT_OPENED;
+    case PLMM_MSG_CHOSEN:
+        return PLMM_CLIENT_AGREEING;
+    case PLMM_MSG_VOTES:
+        return PLMM_CLIENT_REVEALED;
     default:
         return PLMM_CLIENT_NEW;
     }
@@ -309,6 +317,9 @@ static plmm_status dispatch(plmm_client_round *m, plmm_client_step *s)
         {PLMM_MSG_GO, PLMM_CLIENT_CONFIRMED, plmm_client_on_go},
         {PLMM_MSG_SURVIVORS, PLMM_CLIENT_UPLOADED, plmm_client_on_survivors},
         {PLMM_MSG_AGREED, PLMM_CLIENT_AGREEING, plmm_client_on_agreed},
+        {PLMM_MSG_DELIVER, PLMM_CLIENT_UPLOADED, plmm_oneshot_on_deliver},
+        {PLMM_MSG_CHOSEN, PLMM_CLIENT_OPENED, plmm_oneshot_on_chosen},
+        {PLMM_MSG_VOTES, PLMM_CLIENT_AGREEING, plmm_oneshot_on_votes},
     };
     if (s->frame.type == PLMM_MSG_RECEIVED) {
         return on_received(m, s);
@@ -332,7 +343,8 @@ static plmm_status dispatch(plmm_client_round *m, plmm_client_step *s)
 static bool has_session(uint32_t type)
 {
     return type == PLMM_MSG_INBOX || type == PLMM_MSG_GO || type == PLMM_MSG_SURVIVORS ||
-           type == PLMM_MSG_AGREED;
+           type == PLMM_MSG_AGREED || type == PLMM_MSG_DELIVER || type == PLMM_MSG_CHOSEN ||
+           type == PLMM_MSG_VOTES;
 }
 
 /* Is it for this device, by its aggregator, of this round? */
@@ -442,7 +454,7 @@ static plmm_status on_trained(plmm_client_round *m, plmm_client_step *s)
     plmm_client_action *a = plmm_client_emit(s->out, PLMM_CLIENT_DO_MASK);
     a->params = &m->params;
     a->weight = m->weight;
-    a->payload_len = plmm_round_payload_bytes(&m->params);
+    a->payload_len = plmm_client_round_payload(m);
     return PLMM_OK;
 }
 
@@ -450,8 +462,8 @@ static plmm_status on_trained(plmm_client_round *m, plmm_client_step *s)
 static void upload_take(plmm_client_round *m, const plmm_hash *digest)
 {
     plmm_frame f;
-    plmm_client_frame_init(m, &f, PLMM_MSG_MASKED);
-    f.bulk_len = (uint32_t)plmm_round_payload_bytes(&m->params);
+    plmm_client_frame_init(m, &f, m->os != NULL ? PLMM_MSG_CONTRIB : PLMM_MSG_MASKED);
+    f.bulk_len = (uint32_t)plmm_client_round_payload(m);
     f.bulk_hash = *digest;
     plmm_frame_head(m->upload, &m->upload_len, &f, &m->cfg.key);
     m->state = PLMM_CLIENT_UPLOADED;
@@ -474,7 +486,7 @@ static plmm_status on_masked(plmm_client_round *m, plmm_client_step *s)
     a->bytes = m->record;
     a->len = 33;
     a->params = &m->params;
-    a->payload_len = plmm_round_payload_bytes(&m->params);
+    a->payload_len = plmm_client_round_payload(m);
     m->heard_ms = m->now_ms;
     return PLMM_OK;
 }

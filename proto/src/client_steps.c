@@ -90,13 +90,15 @@ typedef struct arrival {
     plmm_session session;
     const plmm_round_seal *seal;
     const uint8_t *ids, *entries, *proof; /* in the frame */
-    size_t proof_n;
-    uint32_t self;
+    size_t len, proof_n;
+    uint32_t self, near_n;
+    plmm_oneshot *os; /* one-shot rounds only */
     plmm_neighbour *near;
     uint8_t *sets, *out;
     size_t out_cap;
     uint32_t *order, *place, *at;
-    plmm_share *shares; /* k of b, then k of s */
+    plmm_share *shares; /* shares_n: k of b, then k of s */
+    size_t shares_n;
     plmm_hash *leaves;
     plmm_refusal refusal; /* of what is not good */
 } arrival;
@@ -104,10 +106,10 @@ typedef struct arrival {
 static void arrival_free(arrival *a)
 {
     if (a->shares != NULL) {
-        plmm_wipe(a->shares, (size_t)2 * a->session.k * sizeof a->shares[0]);
+        plmm_wipe(a->shares, a->shares_n * sizeof a->shares[0]);
     }
     if (a->near != NULL) {
-        plmm_wipe(a->near, a->session.k * sizeof a->near[0]);
+        plmm_wipe(a->near, a->near_n * sizeof a->near[0]);
     }
     plmm_free(a->near);
     plmm_free(a->sets);
@@ -115,17 +117,20 @@ static void arrival_free(arrival *a)
     plmm_free(a->order);
     plmm_free(a->shares);
     plmm_free(a->leaves);
+    plmm_oneshot_free(a->os);
 }
 
 static plmm_status arrival_alloc(arrival *a, plmm_error *err)
 {
-    uint32_t n = a->session.n, k = a->session.k;
-    a->out_cap = PLMM_FRAME_SMALL + plmm_set_bytes(k) + (size_t)k * PLMM_BOX;
+    uint32_t n = a->session.n, k = a->near_n;
+    a->out_cap = PLMM_FRAME_SMALL + (a->os != NULL ? plmm_oneshot_room(a->os, n)
+                                                   : plmm_set_bytes(k) + (size_t)k * PLMM_BOX);
     a->near = plmm_alloc(k, sizeof a->near[0]);
     a->sets = plmm_alloc(3, plmm_set_bytes(n));
     a->out = plmm_alloc(1, a->out_cap);
     a->order = plmm_alloc((size_t)2 * n + k + 1, sizeof a->order[0]);
-    a->shares = plmm_alloc((size_t)2 * k, sizeof a->shares[0]);
+    a->shares_n = a->os != NULL ? 0 : (size_t)2 * k;
+    a->shares = plmm_alloc(a->shares_n, sizeof a->shares[0]);
     a->leaves = plmm_alloc((size_t)k + 1, sizeof a->leaves[0]);
     if (a->near == NULL || a->sets == NULL || a->out == NULL || a->order == NULL ||
         a->shares == NULL || a->leaves == NULL) {
@@ -194,7 +199,7 @@ static plmm_status ids_verify(const plmm_client_round *m, arrival *a, plmm_error
 /* The neighbours' entries and the own one are of the sealed roster (C7). at[] is where they are. */
 static plmm_status entries_verify(const plmm_client_round *m, arrival *a, plmm_error *err)
 {
-    uint32_t k = a->session.k, count = 0;
+    uint32_t k = a->near_n, count = 0;
     uint8_t own[PLMM_ROSTER_ENTRY];
     plmm_entry_encode(own, &m->own);
     for (uint32_t s = 0; s <= k; s++) {
@@ -266,9 +271,13 @@ static plmm_status boxes_make(const plmm_client_round *m, arrival *a, plmm_error
 
 static void neighbours_find(arrival *a)
 {
-    uint32_t n = a->session.n, k = a->session.k;
-    plmm_graph_init(a->order, a->place, n, &a->session.beacon);
-    plmm_graph_neighbours(a->at, a->self, a->order, a->place, n, k);
+    uint32_t n = a->session.n, k = a->near_n;
+    if (a->os != NULL) {
+        plmm_oneshot_near(a->os, a->at, a->self);
+    } else {
+        plmm_graph_init(a->order, a->place, n, &a->session.beacon);
+        plmm_graph_neighbours(a->at, a->self, a->order, a->place, n, k);
+    }
     for (uint32_t i = 0; i < k; i++) {
         a->near[i].index = a->at[i];
     }
@@ -277,14 +286,16 @@ static void neighbours_find(arrival *a)
 static plmm_status neighbours_agree(const plmm_client_round *m, arrival *a, plmm_error *err)
 {
     a->refusal = PLMM_REFUSAL_KEY;
-    for (uint32_t i = 0; i < a->session.k; i++) {
+    for (uint32_t i = 0; i < a->near_n; i++) {
         plmm_entry e;
         plmm_neighbour *p = &a->near[i];
         plmm_entry_decode(&e, a->entries + (size_t)i * PLMM_ROSTER_ENTRY);
         p->peer = (plmm_channel_peer){
             .device = e.certificate.device, .pk = e.advert.channel_key, .since = e.advert.since};
-        PLMM_TRY(plmm_dh_agree(&p->mask, &m->mask_sk, &m->own.advert.mask_key, &e.advert.mask_key,
-                               PLMM_LABEL_PAIR, err));
+        if (a->os == NULL) {
+            PLMM_TRY(plmm_dh_agree(&p->mask, &m->mask_sk, &m->own.advert.mask_key,
+                                   &e.advert.mask_key, PLMM_LABEL_PAIR, err));
+        }
         PLMM_TRY(plmm_channels_key(m->cfg.channels, &p->channel, NULL, &m->channel, &p->peer,
                                    m->params.round, err));
     }
@@ -292,18 +303,19 @@ static plmm_status neighbours_agree(const plmm_client_round *m, arrival *a, plmm
     return PLMM_OK;
 }
 
-/* Where the parts of the bulk lie; false if it has another form. */
-static bool arrival_layout(arrival *a, const plmm_frame *f)
+/* Where the parts behind the ids lie; PLMM_ERR_PEER if the bulk has another form. */
+static plmm_status arrival_layout(arrival *a, plmm_error *err)
 {
-    size_t fixed = (size_t)a->seal->n * 8 + (size_t)a->session.k * PLMM_ROSTER_ENTRY;
-    if (f->bulk_len < fixed || (f->bulk_len - fixed) % sizeof(plmm_hash) != 0) {
-        return false;
+    size_t fixed = (size_t)a->seal->n * 8 + (size_t)a->near_n * PLMM_ROSTER_ENTRY;
+    if (a->len < fixed || (a->len - fixed) % sizeof(plmm_hash) != 0) {
+        a->refusal = PLMM_REFUSAL_FORM;
+        return plmm_fail(err, PLMM_ERR_PEER, "the roster of %u devices has %zu octets", a->seal->n,
+                         a->len);
     }
-    a->ids = f->bulk;
     a->entries = a->ids + (size_t)a->seal->n * 8;
-    a->proof = f->bulk + fixed;
-    a->proof_n = (f->bulk_len - fixed) / sizeof(plmm_hash);
-    return true;
+    a->proof = a->ids + fixed;
+    a->proof_n = (a->len - fixed) / sizeof(plmm_hash);
+    return PLMM_OK;
 }
 
 static void arrival_commit(plmm_client_round *m, arrival *a)
@@ -312,6 +324,8 @@ static void arrival_commit(plmm_client_round *m, arrival *a)
     m->link = a->seal->link;
     m->self = a->self;
     m->near = a->near;
+    m->near_n = a->near_n;
+    m->os = a->os;
     m->sharers = a->sets;
     m->going = a->sets + plmm_set_bytes(a->session.n);
     m->survivors = m->going + plmm_set_bytes(a->session.n);
@@ -319,6 +333,7 @@ static void arrival_commit(plmm_client_round *m, arrival *a)
     m->out = a->out;
     m->out_cap = a->out_cap;
     a->near = NULL;
+    a->os = NULL;
     a->sets = NULL;
     a->out = NULL;
 }
@@ -338,35 +353,59 @@ static plmm_status arrive(const plmm_client_round *m, arrival *a, plmm_error *er
 {
     PLMM_TRY(seal_verify(m, a, err));
     PLMM_TRY(ids_verify(m, a, err));
-    PLMM_TRY(arrival_alloc(a, err));
     plmm_session_make(&a->session, a->seal, &m->params);
+    a->near_n = a->session.k;
+    if (a->os != NULL) {
+        PLMM_TRY(plmm_oneshot_sit(a->os, &a->session, a->self, &a->near_n, err));
+    }
+    PLMM_TRY(arrival_layout(a, err));
+    PLMM_TRY(arrival_alloc(a, err));
     neighbours_find(a);
     PLMM_TRY(entries_verify(m, a, err));
     PLMM_TRY(neighbours_agree(m, a, err));
-    return boxes_make(m, a, err);
+    return a->os != NULL ? PLMM_OK : boxes_make(m, a, err);
+}
+
+/* k and t are what this device computes, for neighbours or a committee (C5). */
+static plmm_status degree_judge(const plmm_client_round *m, arrival *a, const plmm_roster_head *h,
+                                plmm_error *err)
+{
+    if (m->params.protocol == PLMM_PROTOCOL_ONESHOT) {
+        return plmm_oneshot_new(&a->os, m, h, &a->refusal, err);
+    }
+    return plmm_policy_judge_degree(&m->cfg.policy, &m->params, h->seal.n, h->seal.eligible, h->k,
+                                    h->t, &a->refusal, err);
+}
+
+/* What follows the roster: shares for the neighbours; or nothing, and training begins. */
+static void answer(plmm_client_round *m, plmm_client_step *s)
+{
+    if (m->os != NULL) {
+        plmm_client_accept(m, s, PLMM_CLIENT_TRAINING, PLMM_AFTER_TRAIN);
+        return;
+    }
+    plmm_frame f;
+    plmm_client_frame_init(m, &f, PLMM_MSG_SHARES);
+    plmm_client_compose(m, &f, (size_t)m->session.k * PLMM_BOX);
+    plmm_client_accept(m, s, PLMM_CLIENT_SHARED, PLMM_AFTER_SEND);
 }
 
 plmm_status plmm_client_on_roster(plmm_client_round *m, plmm_client_step *s)
 {
     plmm_roster_head h;
     plmm_error why = {0};
-    arrival a = {.seal = &h.seal};
+    arrival a = {.seal = &h.seal, .ids = s->frame.bulk, .len = s->frame.bulk_len};
     PLMM_TRY(plmm_roster_head_decode(&h, &s->frame, s->err));
-    if (plmm_policy_judge_degree(&m->cfg.policy, &m->params, h.seal.n, h.seal.eligible, h.k, h.t,
-                                 &a.refusal, &why) != PLMM_OK) { /* (C5) */
+    plmm_status rc = degree_judge(m, &a, &h, &why);
+    if (rc != PLMM_OK && rc != PLMM_ERR_NOMEM) {
         s->out->refusal = a.refusal;
         return plmm_client_leave(m, s->out, PLMM_ABORT_POLICY, NULL, "%s", why.msg);
     }
-    a.session.n = h.seal.n;
-    a.session.k = h.k;
-    a.session.t = h.t;
-    if (!arrival_layout(&a, &s->frame)) {
-        s->out->refusal = PLMM_REFUSAL_FORM;
-        return plmm_client_leave(m, s->out, PLMM_ABORT_LIE, NULL,
-                                 "the aggregator lied: the roster of %u devices has %u octets",
-                                 h.seal.n, s->frame.bulk_len);
+    a.session = (plmm_session){.n = h.seal.n, .k = h.k, .t = h.t};
+    if (rc == PLMM_OK && a.len / 8 < h.seal.n) {
+        rc = caught(&a, PLMM_REFUSAL_FORM, &why, "the roster does not have its ids");
     }
-    plmm_status rc = arrive(m, &a, &why);
+    rc = rc == PLMM_OK ? arrive(m, &a, &why) : rc;
     if (rc != PLMM_OK) {
         arrival_free(&a);
         s->out->refusal = a.refusal;
@@ -374,10 +413,7 @@ plmm_status plmm_client_on_roster(plmm_client_round *m, plmm_client_step *s)
     }
     arrival_commit(m, &a);
     arrival_free(&a);
-    plmm_frame f;
-    plmm_client_frame_init(m, &f, PLMM_MSG_SHARES);
-    plmm_client_compose(m, &f, (size_t)m->session.k * PLMM_BOX);
-    plmm_client_accept(m, s, PLMM_CLIENT_SHARED, PLMM_AFTER_SEND);
+    answer(m, s);
     return PLMM_OK;
 }
 

@@ -155,10 +155,17 @@ static plmm_status counts_check(const plmm_round_params *p, plmm_error *err)
 /* How the sum is made: what this build can. */
 static plmm_status ways_check(const plmm_round_params *p, plmm_error *err)
 {
-    if (p->protocol != PLMM_PROTOCOL_SECAGG || p->mask < PLMM_MASK_RING ||
-        p->mask > PLMM_MASK_KAHE_LONG) {
+    bool one = p->protocol == PLMM_PROTOCOL_ONESHOT;
+    if ((!one && p->protocol != PLMM_PROTOCOL_SECAGG) || p->mask < PLMM_MASK_RING ||
+        p->mask > PLMM_MASK_KAHE_LONG || (one && p->mask == PLMM_MASK_RING)) {
         return plmm_fail(err, PLMM_ERR_UNSUPPORTED, "protocol %u with mask %u is not in this build",
                          p->protocol, p->mask);
+    }
+    if (one && p->noise_levels != 0) {
+        return plmm_fail(err, PLMM_ERR_RANGE,
+                         "noise_levels is %u, must be 0: a one-shot round has no message in which "
+                         "noise is taken out again",
+                         p->noise_levels);
     }
     if (plmm_stream_name(p->stream) == NULL) {
         return plmm_fail(err, PLMM_ERR_UNSUPPORTED, "mask stream %u is not in this build",

@@ -16,14 +16,24 @@ static const char *const LABEL = "frame.v1";
 static const uint8_t MAGIC[4] = {'P', 'L', 'M', '1'};
 enum { SIGNATURE_FIELD = 2 + 64 }; /* the last field of a signed envelope: tag, length, octets */
 
+bool plmm_message_known(uint32_t type)
+{
+    return (type > 0 && type <= PLMM_MSG_SEAL) ||
+           (type >= PLMM_MSG_CONTRIB && type < PLMM_MSG_COUNT);
+}
+
 const char *plmm_message_str(uint32_t type)
 {
     static const char *const names[PLMM_MSG_COUNT] = {
-        "unknown",  "checkin",   "invite", "advert",       "roster",   "shares",
-        "inbox",    "confirm",   "go",     "masked",       "received", "survivors",
-        "agree",    "agreed",    "reveal", "result",       "poll",     "get_manifest",
-        "manifest", "get_chunk", "chunk",  "seal_request", "seal"};
-    return names[type < PLMM_MSG_COUNT ? type : 0];
+        "unknown", "checkin",      "invite",   "advert",
+        "roster",  "shares",       "inbox",    "confirm",
+        "go",      "masked",       "received", "survivors",
+        "agree",   "agreed",       "reveal",   "result",
+        "poll",    "get_manifest", "manifest", "get_chunk",
+        "chunk",   "seal_request", "seal",     [PLMM_MSG_CONTRIB] = "contrib",
+        "deliver", "complain",     "chosen",   "vote",
+        "votes",   "sum"};
+    return type < PLMM_MSG_COUNT && names[type] != NULL ? names[type] : names[0];
 }
 
 plmm_status plmm_frame_size(size_t *size, const uint8_t *in, plmm_error *err)
@@ -64,7 +74,7 @@ static bool takes_bulk(uint32_t type)
 {
     return type == PLMM_MSG_ROSTER || (type >= PLMM_MSG_SHARES && type <= PLMM_MSG_MASKED) ||
            (type >= PLMM_MSG_SURVIVORS && type <= PLMM_MSG_REVEAL) || type == PLMM_MSG_CHUNK ||
-           type == PLMM_MSG_SEAL_REQUEST;
+           type == PLMM_MSG_SEAL_REQUEST || type >= PLMM_MSG_CONTRIB;
 }
 
 static plmm_status envelope_check(const plmm_v1_Envelope *e, uint32_t bulk, plmm_error *err)
@@ -73,7 +83,7 @@ static plmm_status envelope_check(const plmm_v1_Envelope *e, uint32_t bulk, plmm
         return plmm_fail(err, PLMM_ERR_WIRE, "frame is of protocol version %u, expected %d",
                          e->version, PLMM_PROTOCOL_VERSION);
     }
-    if (e->type == 0 || e->type >= PLMM_MSG_COUNT) {
+    if (!plmm_message_known(e->type)) {
         return plmm_fail(err, PLMM_ERR_WIRE, "frame has type %u, must be 1..%d", e->type,
                          PLMM_MSG_COUNT - 1);
     }
@@ -187,7 +197,7 @@ static size_t envelope_encode(uint8_t *out, const plmm_v1_Envelope *e)
 void plmm_frame_head(uint8_t out[PLMM_FRAME_SMALL], size_t *len, const plmm_frame *f,
                      const plmm_sign_sk *sk)
 {
-    PLMM_ASSERT(f->type > 0 && f->type < PLMM_MSG_COUNT && f->body_len <= PLMM_BODY_MAX);
+    PLMM_ASSERT(plmm_message_known(f->type) && f->body_len <= PLMM_BODY_MAX);
     PLMM_ASSERT(f->bulk_len <= PLMM_BULK_MAX && plmm_expert_check(f->expert, NULL) == PLMM_OK);
     plmm_v1_Envelope e = plmm_v1_Envelope_init_zero;
     e.version = PLMM_PROTOCOL_VERSION;

@@ -62,6 +62,15 @@ static plmm_status add_input(fleet *f, group *g, const plmm_agg_action *a, plmm_
     return plmm_agg_round_add(g->m, g->sum, kept->p, kept->len, err);
 }
 
+static plmm_status drop_inputs(fleet *f, group *g, const plmm_agg_action *a, plmm_error *err)
+{
+    for (uint32_t i = 0; i < a->to_n; i++) {
+        const bytes *kept = &f->experts[g->expert].stored[a->to[i] - 1];
+        PLMM_TRY(plmm_agg_round_drop(g->m, g->sum, kept->p, kept->len, err));
+    }
+    return PLMM_OK;
+}
+
 /* What an action leaves to be done once all actions of the step are obeyed. */
 typedef struct later {
     uint64_t seq; /* UINT64_MAX: none */
@@ -89,6 +98,8 @@ static plmm_status obey(fleet *f, group *g, const plmm_agg_action *a, later *l, 
         return journal_add(&g->log, a->bytes, a->len, err);
     case PLMM_AGG_DO_ADD_INPUT:
         return add_input(f, g, a, err);
+    case PLMM_AGG_DO_DROP_INPUT:
+        return drop_inputs(f, g, a, err);
     case PLMM_AGG_DO_SEAL:
         return ask_seal(f, g, a, l, err);
     case PLMM_AGG_DO_UNMASK:
@@ -120,6 +131,7 @@ static int phase_kind(plmm_agg_phase p)
         return PLMM_PHASE_SHARE;
     case PLMM_AGG_COLLECT:
         return PLMM_PHASE_TRAIN;
+    case PLMM_AGG_DELIVER:
     case PLMM_AGG_AGREE:
         return PLMM_PHASE_AGREE;
     case PLMM_AGG_REVEAL:

@@ -135,7 +135,7 @@ static plmm_status plain_lanes(client *c, const plmm_round_params *p, plmm_error
 plmm_status job_mask(fleet *f, client *c, plmm_hash *digest, plmm_error *err)
 {
     uint64_t start = plmm_clock_us();
-    size_t len = plmm_round_payload_bytes(&c->params);
+    size_t len = plmm_client_round_payload(c->m);
     uint8_t *payload = plmm_alloc(len, 1);
     uint32_t *lanes = plmm_alloc(plmm_round_lanes(&c->params), sizeof *lanes);
     plmm_status rc = PLMM_OK;

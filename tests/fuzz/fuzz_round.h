@@ -45,6 +45,7 @@ static inline void mutate(script *s, forgery *g, uint8_t op)
         break;
     case 5:
         g->f.type = 1 + script_next(s) % (PLMM_MSG_COUNT - 1);
+        g->f.type = plmm_message_known(g->f.type) ? g->f.type : PLMM_MSG_CONTRIB;
         break;
     case 6:
         g->f.has_session = !g->f.has_session;

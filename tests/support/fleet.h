@@ -113,6 +113,8 @@ typedef struct fleet {
     uint64_t blamed;       /* device named in the ABORT */
     fleet_bytes survivors; /* the bulk of the SURVIVORS frames */
     uint32_t crashes, letters, lives;
+    uint32_t dropped;            /* inputs taken out again */
+    plmm_oneshot_tables *tables; /* one-shot rounds: of the whole cohort */
     bool stop_at_unmask;
     bool until_abort; /* run until device 0 leaves */
 } fleet;
@@ -232,6 +234,23 @@ static inline fleet *fleet_new(uint32_t n, uint32_t length, uint64_t seed)
     return f;
 }
 
+/* The same devices in a one-shot round; before fleet_start. From 24 devices on. */
+static inline void fleet_oneshot(fleet *f, uint32_t mask)
+{
+    plmm_error err = {0};
+    plmm_round_params *p = &f->cfg.params;
+    p->protocol = PLMM_PROTOCOL_ONESHOT;
+    p->mask = mask;
+    p->gamma_ppm = 50000;
+    p->delta_ppm = 150000;
+    CHECK(plmm_oneshot_tables_new(&f->tables, p, f->n, f->n, true, &err) == PLMM_OK, "%s", err.msg);
+    f->cfg.tables = f->tables;
+    for (uint32_t i = 0; i < f->n; i++) {
+        f->d[i].cfg.policy.gamma_ppm = p->gamma_ppm;
+        f->d[i].cfg.tables = f->tables;
+    }
+}
+
 static inline void fleet_journal_clear(fleet_journal *j)
 {
     for (uint32_t i = 0; i < j->n; i++) {
@@ -257,6 +276,7 @@ static inline void fleet_free(fleet *f)
     }
     plmm_agg_round_free(f->agg);
     plmm_registrar_free(f->registrar);
+    plmm_oneshot_tables_free(f->tables);
     fleet_journal_clear(&f->journal);
     plmm_free(f->survivors.p);
     plmm_free(f->request.p);
@@ -295,7 +315,8 @@ static inline void fleet_watch(fleet *f, uint32_t from, const fleet_bytes *b)
     static plmm_frame frame;
     plmm_error err;
     CHECK(plmm_frame_decode(&frame, b->p, b->len, &err) == PLMM_OK, "%s", err.msg);
-    if (frame.type == PLMM_MSG_SURVIVORS) { /* C2: one set, for all */
+    if (frame.type == PLMM_MSG_SURVIVORS ||
+        frame.type == PLMM_MSG_CHOSEN) { /* C2: one set, for all */
         if (f->survivors.p == NULL) {
             f->survivors = fleet_copy(frame.bulk, frame.bulk_len);
         }
@@ -307,9 +328,9 @@ static inline void fleet_watch(fleet *f, uint32_t from, const fleet_bytes *b)
         return;
     }
     fleet_device *d = &f->d[from];
-    fleet_bytes *book = frame.type == PLMM_MSG_REVEAL   ? &d->reveal
-                        : frame.type == PLMM_MSG_MASKED ? &d->masked
-                                                        : NULL;
+    bool reveals = frame.type == PLMM_MSG_REVEAL || frame.type == PLMM_MSG_SUM;
+    bool masked = frame.type == PLMM_MSG_MASKED || frame.type == PLMM_MSG_CONTRIB;
+    fleet_bytes *book = reveals ? &d->reveal : masked ? &d->masked : NULL;
     if (book != NULL && book->p == NULL) {
         *book = fleet_copy(b->p, b->len);
     }
@@ -505,6 +526,18 @@ static inline void fleet_client_event(fleet *f, uint32_t i, plmm_client_event e,
 
 static void fleet_agg_event(fleet *f, plmm_agg_event e, plmm_status *status);
 
+static inline void fleet_agg_drop(fleet *f, const plmm_agg_action *a)
+{
+    plmm_error err = {0};
+    for (uint32_t d = 0; d < a->to_n; d++) {
+        uint32_t i = fleet_place(f, a->to[d]);
+        CHECK(plmm_agg_round_drop(f->agg, f->sum, f->inputs[i].p, f->inputs[i].len, &err) ==
+                  PLMM_OK,
+              "%s", err.msg);
+        f->dropped++;
+    }
+}
+
 static inline void fleet_agg_crash(fleet *f)
 {
     plmm_error err = {0};
@@ -521,6 +554,10 @@ static inline void fleet_agg_crash(fleet *f)
               "aggregator record %u: %s", r, err.msg);
         for (uint32_t a = 0; a < out.n; a++) {
             uint32_t i = fleet_place(f, out.v[a].device);
+            if (out.v[a].type == PLMM_AGG_DO_DROP_INPUT) {
+                fleet_agg_drop(f, &out.v[a]);
+                continue;
+            }
             CHECK(out.v[a].type == PLMM_AGG_DO_ADD_INPUT && out.v[a].bytes == NULL, "replay");
             CHECK(plmm_agg_round_add(f->agg, f->sum, f->inputs[i].p, f->inputs[i].len, &err) ==
                       PLMM_OK,
@@ -603,6 +640,9 @@ static inline void fleet_agg_obey(fleet *f, const plmm_agg_action *a)
         break;
     case PLMM_AGG_DO_SEAL:
         fleet_agg_seal(f, a);
+        break;
+    case PLMM_AGG_DO_DROP_INPUT:
+        fleet_agg_drop(f, a);
         break;
     case PLMM_AGG_DO_UNMASK:
         if (!f->stop_at_unmask) {

@@ -5,7 +5,7 @@
 #include "fleet.h"
 #include "plmm/bytes.h"
 
-enum { FORGE_BULK = 1 << 16 }; /* a roster, or a vector under Ring-LWE */
+enum { FORGE_BULK = 1 << 17 };
 
 typedef struct forgery {
     plmm_frame f;

@@ -29,6 +29,8 @@
  *  3. ADD_INPUT: plmm_agg_round_add the payload into the sum (plmm_round_sum_bytes octets,
  *     64-aligned, zero at the beginning), and store the payload under `device` in the same transaction as the PERSIST
  *     that follows it. In a replay the payload is NULL: take the stored one.
+ *     DROP_INPUT (one-shot rounds, rare): plmm_agg_round_drop the stored payload of each device; also
+ *     in a replay.
  *  4. SEND: for each to[0..to_n) send the frame that plmm_agg_round_render makes for msg and that
  *     device. If `same` is set it is the same octets for all. Losing one is harmless.
  *  5. UNMASK: call plmm_agg_round_unmask with the sum (on any thread, but not while the machine is
@@ -58,6 +60,7 @@
 #ifndef PLMM_AGG_ROUND_H
 #define PLMM_AGG_ROUND_H
 
+#include "plmm/oneshot.h"
 #include "plmm/wire.h"
 
 typedef struct plmm_agg_round plmm_agg_round;
@@ -70,6 +73,7 @@ typedef enum plmm_agg_phase {
     PLMM_AGG_SHARE,
     PLMM_AGG_CONFIRM,
     PLMM_AGG_COLLECT,
+    PLMM_AGG_DELIVER, /* one-shot: the committee opens its boxes */
     PLMM_AGG_AGREE,
     PLMM_AGG_REVEAL,
     PLMM_AGG_UNMASK,
@@ -93,6 +97,7 @@ typedef struct plmm_agg_config {
     uint32_t gather_ms;    /* how long to wait for check-ins, at most */
     uint32_t phase_ms;     /* for R0, the seal, R1, R3, R4 */
     uint32_t train_ms;     /* for R2: training, masking and upload */
+    const plmm_oneshot_tables *tables; /* or NULL: it makes its own; borrowed */
 } plmm_agg_config;
 
 typedef enum plmm_agg_event_type {
@@ -130,10 +135,11 @@ typedef struct plmm_agg_event {
 } plmm_agg_event;
 
 typedef enum plmm_agg_action_type {
-    PLMM_AGG_DO_SEND,      /* msg, to, to_n, same */
-    PLMM_AGG_DO_PERSIST,   /* seq, bytes, len: the record */
-    PLMM_AGG_DO_SEAL,      /* bytes, len: the request to the registrar */
-    PLMM_AGG_DO_ADD_INPUT, /* device, bytes, len: the payload (NULL in a replay) */
+    PLMM_AGG_DO_SEND,       /* msg, to, to_n, same */
+    PLMM_AGG_DO_PERSIST,    /* seq, bytes, len: the record */
+    PLMM_AGG_DO_SEAL,       /* bytes, len: the request to the registrar */
+    PLMM_AGG_DO_ADD_INPUT,  /* device, bytes, len: the payload (NULL in a replay) */
+    PLMM_AGG_DO_DROP_INPUT, /* to, to_n: devices whose inputs are to be taken out again */
     PLMM_AGG_DO_UNMASK,
     PLMM_AGG_DO_FINISH, /* n devices in the sum */
     /* reason, text; device: the one whose shares do not give the secret that it committed to, or 0.
@@ -190,7 +196,8 @@ void plmm_agg_round_free(plmm_agg_round *m); /* wipes; NULL is fine */
 PLMM_NODISCARD plmm_status plmm_agg_round_step(plmm_agg_round *m, const plmm_agg_event *event,
                                                plmm_agg_actions *out, plmm_error *err);
 
-/* Replays one journal record; *out has at most an ADD_INPUT with bytes NULL. PLMM_ERR_FORMAT if
+/* Replays one journal record; *out has at most an ADD_INPUT with bytes NULL, or
+ * a DROP_INPUT. PLMM_ERR_FORMAT if
  * this machine could not have written it here. */
 PLMM_NODISCARD plmm_status plmm_agg_round_replay(plmm_agg_round *m, const uint8_t *record,
                                                  size_t len, plmm_agg_actions *out,
@@ -230,6 +237,10 @@ void plmm_agg_result_frame(uint8_t out[PLMM_FRAME_SMALL], size_t *len, const cha
  * damaged store). */
 PLMM_NODISCARD plmm_status plmm_agg_round_add(const plmm_agg_round *m, void *sum,
                                               const uint8_t *payload, size_t len, plmm_error *err);
+
+/* The data plane of DROP_INPUT: sum -= payload, which was added before. Errors as above. */
+PLMM_NODISCARD plmm_status plmm_agg_round_drop(const plmm_agg_round *m, void *sum,
+                                               const uint8_t *payload, size_t len, plmm_error *err);
 
 /* The data plane of UNMASK: puts the secrets together from the revealed shares, checks each against
  * its commitment or public key and the spare shares against the polynomial, and takes the masks out

@@ -57,6 +57,7 @@
 #define PLMM_CLIENT_ROUND_H
 
 #include "plmm/channels.h"
+#include "plmm/oneshot.h"
 #include "plmm/policy.h"
 #include "plmm/wire.h"
 
@@ -74,6 +75,7 @@ typedef struct plmm_client_config {
     plmm_account spent;      /* privacy: its own account of this expert, see duty 8 */
     uint32_t resend_ms;      /* send again what was not answered: 5,000 is reasonable; > 0 */
     uint32_t silence_ms;     /* give up when nothing was heard for so long; > resend_ms */
+    const plmm_oneshot_tables *tables; /* or NULL: it makes its own; borrowed */
 } plmm_client_config;
 
 typedef enum plmm_client_state {
@@ -85,6 +87,7 @@ typedef enum plmm_client_state {
     PLMM_CLIENT_TRAINING,
     PLMM_CLIENT_MASKING,
     PLMM_CLIENT_UPLOADED,
+    PLMM_CLIENT_OPENED, /* one-shot: a member has opened its boxes */
     PLMM_CLIENT_AGREEING,
     PLMM_CLIENT_REVEALED,
     PLMM_CLIENT_DONE,
@@ -179,6 +182,9 @@ const char *plmm_client_state_str(plmm_client_state s);
 
 /* (round, attempt) of the invitation that was accepted; 0, 0 before. */
 void plmm_client_round_name(const plmm_client_round *m, uint64_t *round, uint32_t *attempt);
+
+/* Octets of what MASK makes; 0 before the round's roster came. */
+size_t plmm_client_round_payload(const plmm_client_round *m);
 
 /* The data plane of MASK: encodes delta[0..length) with its weight, adds the masks, packs.
  *   payload  out, payload_len octets, to be stored by PERSIST_UPLOAD and sent by SEND_UPLOAD

@@ -40,8 +40,19 @@ typedef enum plmm_message {
     PLMM_MSG_CHUNK = 20,        /* aggregator */
     PLMM_MSG_SEAL_REQUEST = 21, /* aggregator to registrar: parameters and the roster's entries */
     PLMM_MSG_SEAL = 22,         /* registrar to aggregator: the seal, or why not */
+    /* one-shot rounds */
+    PLMM_MSG_CONTRIB = 32,  /* device: nonce, a box for each member, the ciphertext */
+    PLMM_MSG_DELIVER = 33,  /* aggregator: the boxes for one member */
+    PLMM_MSG_COMPLAIN = 34, /* member: whose boxes do not open */
+    PLMM_MSG_CHOSEN = 35,   /* aggregator: the survivors, the same for all members */
+    PLMM_MSG_VOTE = 36,     /* member: a MAC over them for each member */
+    PLMM_MSG_VOTES = 37,    /* aggregator: the other members' MACs */
+    PLMM_MSG_SUM = 38,      /* member: the sum of the survivors' shares, or nothing */
     PLMM_MSG_COUNT
 } plmm_message;
+
+/* Is there a message of this type? */
+bool plmm_message_known(uint32_t type);
 
 /* Name of a type ("masked") for logs and tests; "unknown" outside the list. */
 const char *plmm_message_str(uint32_t type);

@@ -1,0 +1,54 @@
+/* oneshot.h -- the inside of one-shot rounds, shared by
+ *   oneshot.c         tables, sizes, bindings
+ *   oneshot_client.c  a device, and a device that is a member of the committee
+ *   oneshot_mask.c    a device's data plane
+ *   oneshot_agg.c     the aggregator's handling of each message, and how each phase ends
+ *   oneshot_unmask.c  its data plane */
+#ifndef PLMM_PROTO_ONESHOT_H
+#define PLMM_PROTO_ONESHOT_H
+
+#include "plmm/oneshot.h"
+#include "plmm/seal.h"
+#include "session.h"
+
+#define PLMM_NO_SEAT UINT32_MAX
+
+struct plmm_oneshot_tables {
+    plmm_committee committee;
+    uint32_t n, set, lanes;
+    uint32_t corrupt, delta_ppm, sigma, eta, trust;
+    plmm_packed packed;
+    void *matrix;
+    uint64_t *polynomials; /* NULL: not kept */
+};
+
+/* The places of a committee's members on the roster, in the order of the draw, and back. */
+typedef struct plmm_seats {
+    uint32_t m;
+    uint32_t member[PLMM_COMMITTEE_MAX];
+} plmm_seats;
+
+/* PLMM_ERR_NOMEM. */
+PLMM_NODISCARD plmm_status plmm_seats_draw(plmm_seats *s, uint32_t m, uint32_t n,
+                                           const plmm_hash *seed, plmm_error *err);
+/* at[0..m) = their places on the roster, increasing. */
+void plmm_seats_sorted(const plmm_seats *s, uint32_t *at);
+uint32_t plmm_seat_of(const plmm_seats *s, uint32_t index); /* or PLMM_NO_SEAT */
+
+/* Octets of a box: a share, sealed. */
+size_t plmm_oneshot_box(uint32_t set);
+
+/* Prime that residue i of a ciphertext is below. */
+uint64_t plmm_oneshot_prime(const plmm_oneshot_tables *t, size_t i);
+
+/* Associated data of a box, fixed fields in a fixed order, and of a vote. Places on the roster. */
+enum { PLMM_ONESHOT_AD = 4 + 4 + 32 + 4 + 4 };
+void plmm_oneshot_ad(uint8_t ad[PLMM_ONESHOT_AD], uint32_t type, const plmm_session *s,
+                     uint32_t from, uint32_t to);
+
+/* What a member says of a set of survivors, to another member: H(session, set), then the tag. */
+void plmm_vote_hash(plmm_hash *out, const plmm_session *s, const uint8_t *set);
+void plmm_vote_tag(plmm_tag *out, const plmm_key *pair, const plmm_hash *vote,
+                   const plmm_session *s, uint32_t from, uint32_t to);
+
+#endif
