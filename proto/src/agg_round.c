@@ -575,6 +575,17 @@ void plmm_agg_round_status(const plmm_agg_round *m, plmm_agg_status *out)
                              .deadline_ms = m->deadline_ms};
 }
 
+bool plmm_agg_round_revealed(const plmm_agg_round *m, uint64_t device)
+{
+    const plmm_slot *s = plmm_agg_find(m, device);
+    for (uint32_t i = 0; s != NULL && m->did != NULL && i < m->session.n; i++) {
+        if (&m->slots[m->slot_of[i]] == s) {
+            return (m->did[i] & PLMM_DID_REVEAL) != 0;
+        }
+    }
+    return false;
+}
+
 void plmm_agg_round_survivors(const plmm_agg_round *m, uint64_t *ids, uint32_t *n)
 {
     *n = 0;

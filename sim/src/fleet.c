@@ -330,6 +330,7 @@ static plmm_status expert_policy(fleet *f, expert *e, plmm_error *err)
     p->weight_max = c->secagg.weight_max;
     p->clip_max = c->secagg.clip;
     p->steps_max = c->train.steps;
+    privacy_policy(c, p);
     for (uint64_t round = 0; round < 2; round++) {
         plmm_factor factor = plmm_method_factor(f->method, round);
         if (p->vectors_n > 0 && p->vectors[0].factor == (uint32_t)factor) {

@@ -9,6 +9,7 @@
  *   fleet_client.c   a device's side
  *   fleet_agg.c      an expert's side: the driver of a round's machines
  *   fleet_round.c    rounds: their parameters, groups and beginning, their check, merge and end
+ *   fleet_privacy.c  noise, clips, accounts and budgets
  *   fleet_jobs.c     training and masking
  *   fleet_feed.c     streams and buffers
  *   fleet_score.c    held-out questions
@@ -81,6 +82,7 @@ typedef struct client {
     uint64_t version_no;
     uint64_t last_round;
     uint32_t last_attempt;
+    plmm_account *spent;  /* its own account with this expert; NULL: nothing yet */
     plmm_client_round *m; /* NULL: in no round, or crashed */
     bool down;            /* crashed, to be restarted */
     bool called;          /* to the round that the expert runs now */
@@ -105,6 +107,7 @@ typedef struct client {
 typedef struct group {
     uint32_t expert, index;
     plmm_agg_config config;
+    plmm_seed seed;    /* of START: the checker's key to central noise */
     plmm_agg_round *m; /* NULL: crashed, or never started */
     bool running;      /* its round has not ended */
     bool open;         /* its sum is open and waits for those of the other groups */
@@ -131,6 +134,10 @@ typedef struct expert {
     uint64_t *enrolled;     /* [devices] ids */
     plmm_link link;         /* last opened link of its chain */
     plmm_policy policy;     /* of its devices */
+    plmm_account spent;     /* privacy: of all rounds so far, for a device that is in all */
+    plmm_account cost;      /* of the round that runs */
+    uint64_t charged;       /* the last round that was added */
+    double clip;            /* moved by adaptive clipping; 0: as configured */
     plmm_adapter *adapter;  /* that this round trains */
     plmm_adapter *next;     /* published in this round, NULL before */
     uint64_t version;       /* 0: the base */
@@ -264,6 +271,29 @@ PLMM_NODISCARD plmm_status round_settle(fleet *f, expert *e, plmm_error *err);
 /* Completes the records of the last round and hands them to the run. */
 PLMM_NODISCARD plmm_status round_close(fleet *f, expert *e, plmm_error *err);
 void expert_free(fleet *f, expert *e);
+
+/* ---- fleet_privacy.c ---- */
+
+plmm_budget privacy_budget(const plmm_sim_config *c);
+/* What devices insist on. */
+void privacy_policy(const plmm_sim_config *c, plmm_policy *p);
+/* Noise, clip and quantiser of a round, but for the variance, which privacy_calibrate sets with
+ * ring_bits; it also prices the round. */
+void privacy_fields(const fleet *f, const expert *e, plmm_round_params *p);
+PLMM_NODISCARD plmm_status privacy_calibrate(const fleet *f, expert *e, plmm_round_params *p,
+                                             plmm_error *err);
+/* PLMM_ERR_POLICY, with the sentence, if the round would exceed the budget. */
+PLMM_NODISCARD plmm_status privacy_may_begin(const fleet *f, const expert *e, plmm_error *err);
+/* From now on the sum of g can be opened: it counts, whatever becomes of it. */
+void privacy_released(const fleet *f, const group *g);
+/* From now on the vector of c can be in a sum. */
+PLMM_NODISCARD plmm_status privacy_uploads(const fleet *f, client *c, plmm_error *err);
+void privacy_record(const fleet *f, const expert *e, plmm_round_record *r);
+/* plain: the survivors' lanes added up; becomes what the open sum has to be. */
+PLMM_NODISCARD plmm_status privacy_expect(fleet *f, const group *g, uint32_t *plain,
+                                          plmm_error *err);
+/* The clip of the next round, from the open sums of this one. */
+void privacy_adapt(const fleet *f, expert *e);
 
 /* ---- fleet_jobs.c ---- */
 

@@ -184,6 +184,9 @@ static void watch_phase(fleet *f, group *g)
     g->phase = s.phase;
     g->phase_since_ms = now;
     g->record.end_ms = now;
+    if (s.phase >= PLMM_AGG_AGREE && s.phase <= PLMM_AGG_PUBLISH) {
+        privacy_released(f, g);
+    }
     if (s.phase == PLMM_AGG_DONE || s.phase == PLMM_AGG_ABORTED) {
         g->running = false;
         g->record.completed = s.phase == PLMM_AGG_DONE;
@@ -279,6 +282,7 @@ plmm_status agg_start(fleet *f, group *g, plmm_error *err)
     plmm_agg_event ev = {.type = PLMM_AGG_EV_START};
     fleet_seed(f, &ev.seed, "aggregator round", (uint64_t)g->index << 32 | g->expert,
                g->generation);
+    g->seed = ev.seed;
     return step(f, g, &ev, err);
 }
 

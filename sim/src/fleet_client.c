@@ -28,6 +28,7 @@ void client_free(client *c)
     plmm_channels_free(c->channels);
     plmm_free(c->plain);
     plmm_free(c->delta);
+    plmm_free(c->spent);
     plmm_wipe(&c->key, sizeof c->key);
     *c = (client){0};
 }
@@ -48,6 +49,9 @@ static plmm_status new_machine(fleet *f, client *c, plmm_error *err)
                                  .silence_ms = f->cfg->secagg.silence_ms,
                                  .link = c->link,
                                  .channels = c->channels};
+    if (c->spent != NULL) {
+        config.spent = *c->spent;
+    }
     plmm_status rc = plmm_client_round_new(&c->m, &config, err);
     plmm_wipe(&config.key, sizeof config.key);
     return rc;
@@ -191,8 +195,10 @@ static plmm_status obey(fleet *f, client *c, const plmm_client_action *a, bool *
     case PLMM_CLIENT_DO_SEND:
     case PLMM_CLIENT_DO_SEND_UPLOAD:
         return send(f, c, a, gone, err);
-    case PLMM_CLIENT_DO_PERSIST:
     case PLMM_CLIENT_DO_PERSIST_UPLOAD: /* the vector is in c->upload already */
+        PLMM_TRY(privacy_uploads(f, c, err));
+        return persist(c, a, seq, err);
+    case PLMM_CLIENT_DO_PERSIST:
         return persist(c, a, seq, err);
     case PLMM_CLIENT_DO_TRAIN:
         return train(f, c, a, gone, err);

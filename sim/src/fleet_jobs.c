@@ -129,7 +129,11 @@ static plmm_status plain_lanes(client *c, const plmm_round_params *p, plmm_error
     plmm_seed_derive(&rounding, &root, "rounding", 0);
     plmm_encoding e = plmm_round_encoding(p);
     uint32_t weight = c->stats.examples < p->weight_max ? c->stats.examples : p->weight_max;
-    return plmm_encode(c->plain, NULL, &e, c->delta, c->delta_len, weight, &rounding, err);
+    plmm_xnoise noise = plmm_round_xnoise(p);
+    PLMM_TRY(plmm_encode_int((int32_t *)c->plain, NULL, &e, c->delta, c->delta_len, weight,
+                             noise.kind != PLMM_NOISE_NONE ? &noise : NULL, &rounding, err));
+    plmm_lanes_reduce((int32_t *)c->plain, plmm_round_lanes(p), p->ring_bits);
+    return PLMM_OK;
 }
 
 plmm_status job_mask(fleet *f, client *c, plmm_hash *digest, plmm_error *err)

@@ -49,6 +49,10 @@ static uint32_t rate_of(const fleet *f, const plmm_round_params *p)
 {
     uint32_t all = (uint32_t)f->data.n_devices / p->groups;
     plmm_graph_degree d;
+    /* Noise is made for gamma of at most 3/2 cohort that are eligible. */
+    if (p->noise_mode == PLMM_NOISE_DISTRIBUTED && all > p->cohort + p->cohort / 2) {
+        return plmm_lottery_rate(all, p->cohort);
+    }
     for (uint32_t e = all; e > p->cohort; e -= e / 16 + 1) {
         plmm_graph_params g = plmm_round_graph(p, p->cohort, e);
         if (plmm_graph_degree_solve(&d, &g, NULL) == PLMM_OK) {
@@ -58,8 +62,8 @@ static uint32_t rate_of(const fleet *f, const plmm_round_params *p)
     return plmm_lottery_rate(all, p->cohort);
 }
 
-static plmm_status fill_params(const fleet *f, const expert *e, uint32_t index,
-                               plmm_round_params *p, plmm_error *err)
+static plmm_status fill_params(const fleet *f, expert *e, uint32_t index, plmm_round_params *p,
+                               plmm_error *err)
 {
     const plmm_sim_config *c = f->cfg;
     plmm_factor factor = plmm_method_factor(f->method, e->version);
@@ -94,9 +98,11 @@ static plmm_status fill_params(const fleet *f, const expert *e, uint32_t index,
             p->names = e->policy.vectors[i].names;
         }
     }
+    privacy_fields(f, e, p);
     plmm_encoding enc = plmm_round_encoding(p);
     p->ring_bits = plmm_encoding_ring_bits(&enc);
     p->rate = rate_of(f, p);
+    PLMM_TRY(privacy_calibrate(f, e, p, err));
     return plmm_round_params_check(p, err);
 }
 
@@ -139,6 +145,8 @@ static void begin_record(fleet *f, group *g)
                                     .train_loss = (double)NAN,
                                     .update_norm = (double)NAN,
                                     .clipped = (double)NAN,
+                                    .epsilon = (double)NAN,
+                                    .epsilon_models = (double)NAN,
                                     .cosine = (double)NAN,
                                     .nll_alone = (double)NAN};
     g->recorded = false;
@@ -201,6 +209,12 @@ static plmm_status begin_group(fleet *f, expert *e, group *g, uint32_t n, uint32
     a->roster_min = roster_min(f, &a->params, eligible);
     f->told = f->told.round == 0 ? a->params : f->told;
     begin_record(f, g);
+    plmm_error why = {0};
+    if (privacy_may_begin(f, e, &why) != PLMM_OK) {
+        g->running = false;
+        (void)snprintf(g->record.reason, sizeof g->record.reason, "%s", why.msg);
+        return PLMM_OK;
+    }
     g->running = n >= a->roster_min;
     if (!g->running) {
         (void)snprintf(g->record.reason, sizeof g->record.reason,
@@ -270,6 +284,11 @@ plmm_status round_check(fleet *f, group *g, plmm_error *err)
         r->clipped += (c->stats.delta_norm > g->config.params.clip) / (double)g->n_survivors;
         r->lying += f->holders[c->device].traits.lies;
         trained = c->trained_at_ms > trained ? c->trained_at_ms : trained;
+    }
+    plmm_status rc = privacy_expect(f, g, plain, err);
+    if (rc != PLMM_OK) {
+        plmm_free(plain);
+        return rc;
     }
     if (f->options->spoil_sums) {
         g->sum[lanes / 2] ^= 1;
@@ -396,6 +415,10 @@ plmm_status round_settle(fleet *f, expert *e, plmm_error *err)
     }
     e->settled = true;
     PLMM_TRY(merge(f, e, err));
+    privacy_adapt(f, e);
+    for (uint32_t i = 0; i < f->cfg->secagg.groups; i++) {
+        privacy_record(f, e, &e->groups[i].record);
+    }
     for (uint32_t i = 0; i < f->cfg->secagg.groups; i++) {
         if (e->groups[i].open) {
             PLMM_TRY(agg_published(f, &e->groups[i], err));

@@ -33,7 +33,8 @@ static void put_header(text *t, const plmm_run *run)
     for (unsigned p = 0; p < PLMM_PHASES; p++) {
         text_fmt(t, ",%s_ms", p == PLMM_PHASE_CHECKIN ? "checkin" : plmm_phase_name((plmm_phase)p));
     }
-    text_add(t, ",train_loss,update_norm,clipped,cosine,loss_alone,lying,bit_exact");
+    text_add(t, ",train_loss,update_norm,clipped,clip,epsilon,epsilon_models,cosine,loss_alone,"
+                "lying,bit_exact");
     for (size_t k = 0; k < run->n_kinds; k++) {
         char name[128];
         (void)snprintf(name, sizeof name, "loss: %s", run->kinds[k]);
@@ -83,7 +84,8 @@ static void put_round(text *t, const plmm_run *run, const plmm_round_record *r)
     for (unsigned p = 0; p < PLMM_PHASES; p++) {
         text_fmt(t, ",%" PRIu64, r->phase_ms[p]);
     }
-    const double reals[] = {r->train_loss, r->update_norm, r->clipped, r->cosine, r->nll_alone};
+    const double reals[] = {r->train_loss, r->update_norm,    r->clipped, r->clip,
+                            r->epsilon,    r->epsilon_models, r->cosine,  r->nll_alone};
     for (size_t i = 0; i < sizeof reals / sizeof reals[0]; i++) {
         text_add(t, ",");
         put_real(t, reals[i]);

@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { NAMES_MAX = 64, SCHEMA = 2 };
+enum { NAMES_MAX = 64, SCHEMA = 3 };
 
 /* A statement being walked. */
 typedef struct rows {
@@ -168,6 +168,9 @@ static void get_round(rows *r, plmm_round_record *q)
     q->cosine = get_real(r);
     q->nll_alone = get_real(r);
     q->lying = get32(r);
+    q->clip = get_real(r);
+    q->epsilon = get_real(r);
+    q->epsilon_models = get_real(r);
 }
 
 static plmm_status read_rounds(rows *r, plmm_run *run, plmm_error *err)

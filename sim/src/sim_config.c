@@ -6,6 +6,7 @@
 #include "plmm/file.h"
 #include "plmm/graph.h"
 #include "plmm/limits.h"
+#include "plmm/privacy.h"
 
 #include <math.h>
 #include <string.h>
@@ -18,6 +19,9 @@ static const char *const optimiser_names[] = {"adamw", "sgd", NULL};
 static const char *const schedule_names[] = {"constant", "linear", "cosine", NULL};
 static const char *const mask_names[] = {"ring", "kahe", "kahe-long", NULL};
 static const char *const stream_names[] = {"chacha20", "aes", NULL};
+static const char *const noise_names[] = {"none", "skellam", "gaussian", NULL};
+static const char *const mode_names[] = {"distributed", "central", "local", NULL};
+static const char *const adversary_names[] = {"server", "models", NULL};
 static const char *const trust_names[] = {"curious", "semi-malicious", NULL};
 
 static const plmm_config_key keys[] = {
@@ -139,6 +143,33 @@ static const plmm_config_key keys[] = {
                     "a device repeats what was not answered after this time"),
     PLMM_CONFIG_U32(C, secagg.silence_ms, "secagg.silence_ms", "300000", 2, 1073741824,
                     "a device leaves a round when it heard nothing for this time"),
+
+    PLMM_CONFIG_ENUM(C, privacy.noise, "privacy.noise", "none", noise_names,
+                     "integer noise that makes rounds differentially private; all devices then "
+                     "weigh the same"),
+    PLMM_CONFIG_ENUM(C, privacy.mode, "privacy.mode", "distributed", mode_names,
+                     "who adds it: each device a share, the aggregator, or each device all of it"),
+    PLMM_CONFIG_REAL(C, privacy.epsilon, "privacy.epsilon", "8", 0, 1e6,
+                     "budget of an expert: no round begins that would exceed it; 0: no bound"),
+    PLMM_CONFIG_REAL(C, privacy.delta, "privacy.delta", "1e-5", 1e-15, 0.5, "of every epsilon"),
+    PLMM_CONFIG_ENUM(C, privacy.adversary, "privacy.adversary", "server", adversary_names,
+                     "against whom: who sees the cohort and the sums, or the versions only"),
+    PLMM_CONFIG_REAL(C, privacy.multiplier, "privacy.multiplier", "0", 0, 1e6,
+                     "noise's deviation over the sensitivity; 0: what makes `rounds` rounds spend "
+                     "privacy.epsilon"),
+    PLMM_CONFIG_U32(C, privacy.levels, "privacy.levels", "16", 0, PLMM_NOISE_LEVELS_MAX,
+                    "parts of a device's noise that are taken out again when few drop (Skellam, "
+                    "distributed); 0: noise for the worst case stays in"),
+    PLMM_CONFIG_REAL(C, privacy.overhead, "privacy.overhead", "0.02", 1e-6, 10,
+                     "what rounding may add to the sensitivity: chooses the quantiser's bits, at "
+                     "most secagg.quant_bits"),
+    PLMM_CONFIG_REAL(C, privacy.device_epsilon, "privacy.device_epsilon", "0", 0, 1e6,
+                     "budget that each device keeps for itself; 0: no bound"),
+    PLMM_CONFIG_REAL(C, privacy.adaptive, "privacy.adaptive", "0", 0, 1,
+                     "quantile of the updates' norms that the clip follows; 0: it stays at "
+                     "secagg.clip"),
+    PLMM_CONFIG_REAL(C, privacy.adaptive_rate, "privacy.adaptive_rate", "0.2", 1e-6, 10,
+                     "how fast it follows"),
 
     PLMM_CONFIG_REALS(C, faults.drop, "faults.drop", "[0,0,0,0,0]", 0, 1,
                       "chance that a device vanishes before its answer to R0, R1, R2, R3, R4"),
@@ -267,6 +298,32 @@ static plmm_status check_secagg(const plmm_sim_config *c, plmm_error *err)
     return rc == PLMM_OK ? rc : plmm_fail_in(err, PLMM_ERR_CONFIG, "secagg");
 }
 
+static plmm_status check_privacy(const plmm_sim_config *c, plmm_error *err)
+{
+    if (c->privacy.noise == PLMM_NOISE_NONE) {
+        return PLMM_OK;
+    }
+    if (c->privacy.epsilon <= 0 && c->privacy.multiplier <= 0) {
+        return plmm_fail(err, PLMM_ERR_CONFIG,
+                         "privacy.epsilon and privacy.multiplier are both 0: one of them says how "
+                         "much noise there is");
+    }
+    if (c->privacy.mode + 1 == PLMM_NOISE_CENTRAL &&
+        c->privacy.adversary == PLMM_ADVERSARY_SERVER) {
+        return plmm_fail(err, PLMM_ERR_CONFIG,
+                         "privacy.mode is central: what the aggregator adds promises nothing "
+                         "against itself; set privacy.adversary to models");
+    }
+    if (c->privacy.noise == PLMM_NOISE_GAUSSIAN && c->privacy.levels > 0 &&
+        c->privacy.mode + 1 == PLMM_NOISE_DISTRIBUTED) {
+        return plmm_fail(err, PLMM_ERR_CONFIG,
+                         "privacy.levels is %u: parts of gaussian noise do not add up to gaussian "
+                         "noise; set it to 0 or privacy.noise to skellam",
+                         c->privacy.levels);
+    }
+    return PLMM_OK;
+}
+
 plmm_status plmm_sim_config_check(const plmm_sim_config *c, plmm_error *err)
 {
     if (c->seeds_n == 0) {
@@ -290,6 +347,7 @@ plmm_status plmm_sim_config_check(const plmm_sim_config *c, plmm_error *err)
     plmm_method method;
     PLMM_TRY(plmm_method_parse(c->train.method, &method, err));
     PLMM_TRY(check_data(c, err));
+    PLMM_TRY(check_privacy(c, err));
     return check_secagg(c, err);
 }
 

@@ -90,11 +90,72 @@ static void tell_protection(teller *t, const plmm_round_params *p)
     tell(t, "a lying device", NULL,
          "cannot read others; what it adds is bounded by the quantiser's range and not checked "
          "further");
-    tell(t, "differential privacy", NULL,
-         "none in this run: how much a sum tells about one of its members is not limited");
+    if (p->noise == PLMM_NOISE_NONE) {
+        tell(t, "differential privacy", NULL,
+             "none in this run: how much a sum tells about one of its members is not limited");
+    }
     tell(t, "this simulation", NULL,
          "runs the production protocol with keys from the run's seed: it says what is learned and "
          "what it costs, and keeps no secret");
+}
+
+static void tell_noise(teller *t, const plmm_sim_config *c, const plmm_round_params *p)
+{
+    plmm_release r;
+    plmm_round_release(&r, p);
+    tell(t, "noise",
+         "of each coordinate of a sum, from honest survivors alone; multiplier: over what one "
+         "device can move the sum by, its rounding and its clip's bit included",
+         "%s, %s: deviation %.4g lattice steps, multiplier %.4g, in %" PRIu32 " bits",
+         plmm_noise_name(p->noise), plmm_noise_mode_name(p->noise_mode), sqrt(r.variance),
+         sqrt(r.variance) / r.l2, p->ring_bits);
+    if (p->noise_levels > 0) {
+        tell(t, "noise taken out again",
+             "devices add for the most dropouts; what the survivors can do without is revealed "
+             "after they are agreed on",
+             "in %" PRIu32 " parts", p->noise_levels);
+    }
+    if (p->clip_bit != 0) {
+        tell(t, "clip", "moves after each round; the bit that steers it is noised and accounted",
+             "follows the quantile %g of the updates' norms", c->privacy.adaptive);
+    }
+    if (c->privacy.epsilon > 0) {
+        tell(t, "budget", "no round begins that would exceed it", "epsilon %g against %s",
+             c->privacy.epsilon,
+             c->privacy.adversary == PLMM_ADVERSARY_SERVER ? "the aggregator"
+                                                           : "who sees the versions only");
+    }
+}
+
+/* The dearest expert, and the dearest device, at the end of the first seed. */
+static void tell_privacy(teller *t, const fleet *f, const plmm_round_params *p)
+{
+    const plmm_sim_config *c = f->cfg;
+    double delta = c->privacy.delta, most = -1.0, own = 0.0;
+    const expert *dear = &f->experts[0];
+    t->section = "Differential privacy";
+    tell_noise(t, c, p);
+    for (uint32_t i = 0; i < f->data.n_experts; i++) {
+        const expert *e = &f->experts[i];
+        double spent = plmm_account_epsilon(&e->spent, PLMM_ADVERSARY_MODELS, delta);
+        dear = spent > most ? e : dear;
+        most = spent > most ? spent : most;
+    }
+    for (size_t i = 0; i < f->data.n_devices * f->data.n_experts; i++) {
+        const plmm_account *a = f->clients[i].spent;
+        double spent = a != NULL ? plmm_account_epsilon(a, PLMM_ADVERSARY_SERVER, delta) : 0.0;
+        own = spent > own ? spent : own;
+    }
+    for (uint32_t w = 0; w < PLMM_ADVERSARIES; w++) {
+        char sentence[480];
+        tell(t, w == PLMM_ADVERSARY_SERVER ? "spent, against the aggregator" : "spent, versions",
+             "of the expert that spent most, for a device in every one of its rounds; attempts "
+             "that could have been opened count",
+             "%s",
+             plmm_account_sentence(sentence, sizeof sentence, &dear->spent, (plmm_adversary)w,
+                                   delta, NULL));
+    }
+    tell(t, "spent, most of any device", "by its own account with one expert", "epsilon %.4g", own);
 }
 
 static void tell_training(teller *t, const plmm_sim_config *c, plmm_method method,
@@ -150,6 +211,9 @@ static plmm_status tell_all(plmm_run *run, const fleet *f, plmm_error *err)
     const plmm_round_params *p = &f->told;
     tell_secagg(&t, f->cfg, p);
     tell_protection(&t, p);
+    if (p->noise != PLMM_NOISE_NONE) {
+        tell_privacy(&t, f, p);
+    }
     tell_training(&t, f->cfg, f->method, f->model, p->length);
     tell_fleet(&t, f->cfg, &f->data);
     return t.rc;

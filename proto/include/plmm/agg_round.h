@@ -214,6 +214,9 @@ const plmm_round_seal *plmm_agg_round_seal(const plmm_agg_round *m);
  * caller gives room for params->cohort. */
 void plmm_agg_round_survivors(const plmm_agg_round *m, uint64_t *ids, uint32_t *n);
 
+/* Whether this device's REVEAL counted: noise that its vector can do without is then out. */
+bool plmm_agg_round_revealed(const plmm_agg_round *m, uint64_t device);
+
 /* Largest frame that plmm_agg_round_render can make now. */
 size_t plmm_agg_round_frame_max(const plmm_agg_round *m);
 

@@ -49,6 +49,10 @@ typedef struct plmm_round_record {
     double train_loss;  /* mean over survivors of their last local loss, nats a token */
     double update_norm; /* L2 of the averaged update */
     double clipped;     /* share of the survivors whose update was clipped */
+    double clip;        /* L2 norm that updates were clipped to */
+    /* Privacy spent with this round and all before it, at the run's delta: against the aggregator,
+     * and against who sees the versions only; NAN where it is not bounded. */
+    double epsilon, epsilon_models;
     /* Of a group, beside the others of its round: cosine of its update with theirs; loss on the
      * held-out questions with its update alone, nats a token. NAN where there is none. */
     double cosine, nll_alone;

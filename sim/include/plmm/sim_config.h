@@ -59,6 +59,15 @@ typedef struct plmm_sim_config {
         uint32_t rotate;
         uint32_t gather_ms, phase_ms, train_ms, period_ms, resend_ms, silence_ms;
     } secagg;
+    struct {
+        uint32_t noise; /* plmm_noise_kind */
+        uint32_t mode;  /* plmm_noise_mode, less 1 */
+        double epsilon, delta;
+        uint32_t adversary; /* plmm_adversary */
+        double multiplier;
+        uint32_t levels;
+        double overhead, device_epsilon, adaptive, adaptive_rate;
+    } privacy;
     plmm_fault_params faults;
     struct {
         uint32_t every, batch_tokens;
