@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+static const char *const streams[] = {"auto", "chacha20", "aes256ctr", NULL};
 static const char *const methods[] = {"naive", "ffa", "alternate", NULL};
 
 static const plmm_config_key keys[] = {
@@ -33,7 +34,7 @@ static const plmm_config_key keys[] = {
                     "cohort, or more if fewer are not protected"),
     PLMM_CONFIG_U32(
         node_config, eligible, "round.eligible", "0", 0, 10000000,
-        "about so many of the enrolled devices may take part in a round, drawn by the "
+        "at least so many of the enrolled devices may take part in a round, drawn by the "
         "registrar's chain; 0: as many as the cohort. More than the cohort lets a round "
         "find enough devices when many are away, and counts more of them as corrupt"),
     PLMM_CONFIG_U32(node_config, checkins_max, "round.checkins_max", "0", 0, PLMM_CHECKINS_MAX,
@@ -47,6 +48,9 @@ static const plmm_config_key keys[] = {
                      "invite so much more than the cohort, as a share of it"),
     PLMM_CONFIG_U32(node_config, sigma, "round.sigma", "40", 1, 80, "bits of privacy"),
     PLMM_CONFIG_U32(node_config, eta, "round.eta", "20", 1, 60, "bits of success"),
+    PLMM_CONFIG_ENUM(node_config, stream, "round.stream", "auto", streams,
+                     "what masks are made of; auto: AES-256-CTR where this processor has "
+                     "instructions for it, else ChaCha20"),
     PLMM_CONFIG_U32(node_config, gather_ms, "round.gather_ms", "30000", 100, 86400000,
                     "how long to wait for devices, at most"),
     PLMM_CONFIG_U32(node_config, phase_ms, "round.phase_ms", "10000", 100, 3600000,

@@ -130,6 +130,10 @@ plmm_status plmm__registrar_start(plmm__serve *s, plmm_error *err);
  * something else to do. */
 bool plmm__registrar_sync(plmm__serve *s, bool begin);
 void plmm__registrar_stop(plmm__serve *s);
+/* The rate of the next round, and how many devices it admits: at least as many as are wanted, or
+ * all. */
+plmm_status plmm__registrar_rate(plmm__serve *s, uint32_t *rate, uint32_t *eligible,
+                                 plmm_error *err);
 void plmm__registrar_seal(plmm__serve *s, const plmm_agg_action *a);
 void plmm__registrar_done(plmm__serve *s);
 

@@ -113,6 +113,36 @@ static bool devices(plmm__serve *s, const plmm_registry_answer *a)
     return a->n < PLMM_REGISTRY_PAGE;
 }
 
+static uint32_t count_eligible(const uint64_t *ids, uint32_t n, const plmm_link *link,
+                               uint32_t rate)
+{
+    plmm_lottery l;
+    uint32_t count = 0;
+    plmm_lottery_init(&l, link, rate, 0, 1);
+    for (uint32_t i = 0; i < n; i++) {
+        count += plmm_lottery_has(&l, ids[i]);
+    }
+    return count;
+}
+
+plmm_status plmm__registrar_rate(plmm__serve *s, uint32_t *rate, uint32_t *eligible,
+                                 plmm_error *err)
+{
+    uint64_t *ids = NULL;
+    uint32_t n = 0, want = s->c->eligible;
+    PLMM_TRY(plmm_node_enrolled(s->c->store, &ids, &n, err));
+    *rate = want == 0 ? UINT32_MAX : plmm_lottery_rate(n, want);
+    *eligible = count_eligible(ids, n, &s->registry.link, *rate);
+    while (*rate != UINT32_MAX && *eligible < s->c->eligible) {
+        want +=
+            want / 16 + 1; /* the draw was a poor one: this link lets more in at a higher rate */
+        *rate = plmm_lottery_rate(n, want);
+        *eligible = count_eligible(ids, n, &s->registry.link, *rate);
+    }
+    plmm_free(ids);
+    return PLMM_OK;
+}
+
 static void away(plmm__serve *s, const char *why)
 {
     plmm_log(PLMM_LOG_WARN, "registrar.away", "why=\"%s\"", why);

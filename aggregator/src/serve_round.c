@@ -158,10 +158,9 @@ plmm_status plmm__round_begin(plmm__serve *s, plmm_error *err)
     uint8_t saved[CONFIG_MAX];
     s->begun_ms = plmm_clock_wall_ms();
     config.link = s->registry.link;
-    config.params.rate = s->c->eligible == 0
-                             ? UINT32_MAX
-                             : plmm_lottery_rate(s->registry.population, s->c->eligible);
-    plmm_status rc = next_name(s, &config.params, err);
+    uint32_t eligible = 0;
+    plmm_status rc = plmm__registrar_rate(s, &config.params.rate, &eligible, err);
+    rc = rc == PLMM_OK ? next_name(s, &config.params, err) : rc;
     rc = rc == PLMM_OK ? s->c->hooks.prepare(s->c->hooks.ctx, &config.params, err) : rc;
     rc = rc == PLMM_OK ? plmm_seed_system(&ev.seed, err) : rc;
     rc = rc == PLMM_OK ? install_machine(s, &config, err) : rc;
@@ -173,9 +172,10 @@ plmm_status plmm__round_begin(plmm__serve *s, plmm_error *err)
     if (rc == PLMM_OK) {
         s->running = true;
         rc = plmm__round_step(s, s->cur, &ev, err);
-        plmm_log(PLMM_LOG_INFO, "round.begin", "round=%llu attempt=%u cohort=%u lanes=%zu",
+        plmm_log(PLMM_LOG_INFO, "round.begin",
+                 "round=%llu attempt=%u cohort=%u eligible=%u rate=%u lanes=%zu",
                  (unsigned long long)config.params.round, config.params.attempt,
-                 config.params.cohort, s->lanes);
+                 config.params.cohort, eligible, config.params.rate, s->lanes);
     }
     plmm_wipe(&config.key, sizeof config.key);
     plmm_wipe(&ev.seed, sizeof ev.seed);

@@ -165,6 +165,10 @@ static void end(join *j, const plmm_client_action *a)
              "device=%llu round=%llu attempt=%u%s%s%s",
              (unsigned long long)j->me.certificate.device, (unsigned long long)a->round, a->attempt,
              done ? "" : " why=\"", done ? "" : j->result->last, done ? "" : "\"");
+    if (a->refusal != PLMM_REFUSAL_NONE) {
+        plmm_log(PLMM_LOG_ERROR, "round.caught", "device=%llu refusal=\"%s\"",
+                 (unsigned long long)j->me.certificate.device, plmm_refusal_str(a->refusal));
+    }
 }
 
 /* Does what one step asks for; *seq = the last record written, 0 if none. */
@@ -638,8 +642,10 @@ static plmm_status after_round(join *j, plmm_error *err)
         return rc;
     }
     j->turned_away = j->aborted_round != 0 ? 0 : j->turned_away + 1;
-    uint64_t pause = (uint64_t)LOST_PAUSE_MS << (j->turned_away < 5 ? j->turned_away : 5);
-    plmm_clock_sleep_ms(pause < TURNED_AWAY_MS ? pause : TURNED_AWAY_MS);
+    uint64_t pause = (uint64_t)LOST_PAUSE_MS << (j->turned_away < 6 ? j->turned_away : 6);
+    /* Not chosen, for example because it is not eligible: only another round can be for it. */
+    uint64_t most = j->turned_away > 10 ? 4 * TURNED_AWAY_MS : TURNED_AWAY_MS;
+    plmm_clock_sleep_ms(pause < most ? pause : most);
     return PLMM_OK;
 }
 

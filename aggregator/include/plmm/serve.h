@@ -50,7 +50,7 @@ typedef struct plmm_serve_config {
                                driver */
     uint32_t vector_max;    /* coordinates of the longest vector that hooks.prepare asks for */
     const char *registrar;  /* its address, loopback only; its key is round.registrar */
-    uint32_t eligible;      /* about so many devices may take part in a round; 0: all */
+    uint32_t eligible;      /* at least so many devices may take part in a round; 0: all */
     plmm_node_store *store; /* borrowed */
     plmm_serve_hooks hooks;
     uint32_t rounds;       /* stop after so many completed rounds; 0: never */
