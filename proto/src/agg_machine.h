@@ -74,6 +74,8 @@ struct plmm_agg_round {
     plmm_slot *slots;
     uint32_t *table;
     uint32_t slots_n, table_mask, invited_n, adverts_n;
+    uint32_t *keys; /* hash table of public keys: kinds * slot + kind + 1 */
+    uint32_t keys_mask;
 
     /* From the roster on; index i is the place on the roster. */
     uint32_t roster_n;
@@ -135,6 +137,11 @@ void plmm_agg_flush(plmm_agg_round *m, plmm_agg_actions *out);
 
 plmm_slot *plmm_agg_find(const plmm_agg_round *m, uint64_t device);
 plmm_slot *plmm_agg_seat(plmm_agg_round *m, uint64_t device); /* a new slot; there is room */
+
+/* Public keys of all kinds, of all slots: the registrar refuses a roster that has one twice. */
+enum { PLMM_KEY_IDENTITY, PLMM_KEY_MASK, PLMM_KEY_CHANNEL, PLMM_KEY_KINDS };
+bool plmm_agg_key_known(const plmm_agg_round *m, const uint8_t key[32]);
+void plmm_agg_key_note(plmm_agg_round *m, const plmm_slot *slot, uint32_t kind);
 
 /* Ends the phase, with whoever is there. */
 void plmm_agg_close(plmm_agg_round *m, plmm_agg_actions *out);

@@ -62,7 +62,9 @@ plmm_status plmm_agg_round_new(plmm_agg_round **m, const plmm_agg_config *config
     r->slots = plmm_alloc(room, sizeof r->slots[0]);
     r->table = plmm_alloc(table, sizeof r->table[0]);
     r->to = plmm_alloc((size_t)2 * room + 2, sizeof r->to[0]);
-    if (r->slots == NULL || r->table == NULL || r->to == NULL) {
+    r->keys_mask = 4 * table - 1;
+    r->keys = plmm_alloc((size_t)4 * table, sizeof r->keys[0]);
+    if (r->slots == NULL || r->table == NULL || r->to == NULL || r->keys == NULL) {
         plmm_agg_round_free(r);
         return plmm_fail(err, PLMM_ERR_NOMEM, "no memory for %u check-ins", room);
     }
@@ -84,10 +86,10 @@ void plmm_agg_round_free(plmm_agg_round *m)
     if (m->surplus != NULL) {
         plmm_wipe(m->surplus, m->session.n * sizeof m->surplus[0]);
     }
-    void *const blocks[] = {m->slots,     m->table,   m->to,         m->slot_of,    m->request,
-                            m->ids,       m->nodes,   m->near,       m->did,        m->boxes,
-                            m->tags,      m->reveals, m->complaints, m->reveal_has, m->sharers,
-                            m->ack_index, m->ack_seq, m->surplus,    m->proving};
+    void *const blocks[] = {m->keys,    m->slots,     m->table,   m->to,         m->slot_of,
+                            m->request, m->ids,       m->nodes,   m->near,       m->did,
+                            m->boxes,   m->tags,      m->reveals, m->complaints, m->reveal_has,
+                            m->sharers, m->ack_index, m->ack_seq, m->surplus,    m->proving};
     for (size_t i = 0; i < sizeof blocks / sizeof blocks[0]; i++) {
         plmm_free(blocks[i]);
     }
@@ -121,6 +123,38 @@ plmm_slot *plmm_agg_seat(plmm_agg_round *m, uint64_t device)
     slot->index = PLMM_NONE;
     m->table[at] = ++m->slots_n;
     return slot;
+}
+
+/* ---- public keys: the hash is keyed by the round's seed, as devices choose what is hashed ---- */
+
+static const uint8_t *key_of(const plmm_agg_round *m, uint32_t name)
+{
+    const plmm_entry *e = &m->slots[name / PLMM_KEY_KINDS].entry;
+    uint32_t kind = name % PLMM_KEY_KINDS;
+    return kind == PLMM_KEY_IDENTITY ? e->certificate.key.b
+           : kind == PLMM_KEY_MASK   ? e->advert.mask_key.b
+                                     : e->advert.channel_key.b;
+}
+
+static uint32_t key_at(const plmm_agg_round *m, const uint8_t key[32])
+{
+    uint32_t at = (uint32_t)plmm_short_hash(m->seed.b, key, 32) & m->keys_mask;
+    while (m->keys[at] != 0 && memcmp(key_of(m, m->keys[at] - 1), key, 32) != 0) {
+        at = (at + 1) & m->keys_mask;
+    }
+    return at;
+}
+
+bool plmm_agg_key_known(const plmm_agg_round *m, const uint8_t key[32])
+{
+    return m->keys[key_at(m, key)] != 0;
+}
+
+void plmm_agg_key_note(plmm_agg_round *m, const plmm_slot *slot, uint32_t kind)
+{
+    uint32_t name = (uint32_t)(slot - m->slots) * PLMM_KEY_KINDS + kind;
+    uint32_t at = key_at(m, key_of(m, name));
+    m->keys[at] = name + 1;
 }
 
 /* ---- actions ---- */

@@ -113,16 +113,6 @@ static void take(plmm_agg_round *m, plmm_agg_step *s)
 
 /* ---- check-in ---- */
 
-static bool identity_known(const plmm_agg_round *m, const plmm_sign_pk *key)
-{
-    for (uint32_t i = 0; i < m->slots_n; i++) {
-        if (memcmp(key, &m->slots[i].entry.certificate.key, sizeof *key) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static plmm_status on_checkin(plmm_agg_round *m, plmm_agg_step *s)
 {
     plmm_checkin c;
@@ -145,12 +135,14 @@ static plmm_status on_checkin(plmm_agg_round *m, plmm_agg_step *s)
                          : !eligible ? "is not eligible in this round"
                                      : "checked in too late");
     }
-    if (identity_known(m, &c.certificate.key)) {
+    if (plmm_agg_key_known(m, c.certificate.key.b)) {
         return plmm_fail(s->err, PLMM_ERR_PEER, "the key of device %llu is there under another id",
                          (unsigned long long)s->frame.sender);
     }
     take(m, s);
-    plmm_agg_seat(m, c.certificate.device)->entry.certificate = c.certificate;
+    plmm_slot *slot = plmm_agg_seat(m, c.certificate.device);
+    slot->entry.certificate = c.certificate;
+    plmm_agg_key_note(m, slot, PLMM_KEY_IDENTITY);
     if (m->slots_n == m->cfg.checkins_max) {
         plmm_agg_close(m, s->out);
     }
@@ -158,21 +150,6 @@ static plmm_status on_checkin(plmm_agg_round *m, plmm_agg_step *s)
 }
 
 /* ---- R0 ---- */
-
-/* As any kind of key, of anybody: devices refuse a roster that has one twice. */
-static bool key_known(const plmm_agg_round *m, const plmm_dh_pk *key)
-{
-    for (uint32_t i = 0; i < m->slots_n; i++) {
-        const plmm_slot *slot = &m->slots[i];
-        if (memcmp(key, &slot->entry.certificate.key, sizeof *key) == 0 ||
-            (slot->advertised &&
-             (memcmp(key, &slot->entry.advert.mask_key, sizeof *key) == 0 ||
-              memcmp(key, &slot->entry.advert.channel_key, sizeof *key) == 0))) {
-            return true;
-        }
-    }
-    return false;
-}
 
 static plmm_status on_advert(plmm_agg_round *m, plmm_agg_step *s)
 {
@@ -190,13 +167,16 @@ static plmm_status on_advert(plmm_agg_round *m, plmm_agg_step *s)
     if (!plmm_channel_current(e.advert.since, m->cfg.params.round)) {
         return expel(m, s, "has a channel key of another epoch");
     }
-    if (key_known(m, &e.advert.mask_key) || key_known(m, &e.advert.channel_key) ||
+    if (plmm_agg_key_known(m, e.advert.mask_key.b) ||
+        plmm_agg_key_known(m, e.advert.channel_key.b) ||
         memcmp(&e.advert.mask_key, &e.advert.channel_key, sizeof(plmm_dh_pk)) == 0) {
         return expel(m, s, "has a public key that is there already");
     }
     take(m, s);
     s->slot->entry.advert = e.advert;
     s->slot->advertised = true;
+    plmm_agg_key_note(m, s->slot, PLMM_KEY_MASK);
+    plmm_agg_key_note(m, s->slot, PLMM_KEY_CHANNEL);
     m->adverts_n++;
     plmm_agg_answered(m, s->out);
     return PLMM_OK;

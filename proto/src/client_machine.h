@@ -64,6 +64,7 @@ struct plmm_client_round {
     uint32_t self;    /* own index on the roster */
     plmm_oneshot *os; /* one-shot rounds only */
     uint32_t weight;
+    plmm_hash statement;                  /* from SURVIVORS on: what the MACs of R3 say */
     uint8_t *sharers, *going, *survivors; /* sets over the roster; one block, at sharers */
     bool have[PLMM_MSG_COUNT];            /* a frame of this type was accepted ... */
     plmm_hash seen[PLMM_MSG_COUNT];       /* ... with this signed digest */

@@ -568,7 +568,7 @@ static void tag_key(plmm_key *key, plmm_hash *message, const plmm_client_round *
                     const plmm_neighbour *p, uint32_t from, uint32_t to)
 {
     plmm_direction_key(key, &p->channel, PLMM_LABEL_AGREE, &m->session, from, to);
-    plmm_agree_message(message, &m->session, m->going, m->survivors, from, to);
+    plmm_agree_message(message, &m->statement, from, to);
 }
 
 plmm_status plmm_client_on_survivors(plmm_client_round *m, plmm_client_step *s)
@@ -583,6 +583,7 @@ plmm_status plmm_client_on_survivors(plmm_client_round *m, plmm_client_step *s)
         return lie(m, s, bad_set, why.msg);
     }
     memcpy(m->survivors, s->frame.bulk, s->frame.bulk_len);
+    plmm_agree_statement(&m->statement, &m->session, m->sharers, m->going, m->survivors);
     uint8_t *set = plmm_client_bulk(m), *tag = set + set_k;
     memset(set, 0, set_k);
     for (uint32_t i = 0; i < k; i++) {

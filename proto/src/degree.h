@@ -23,4 +23,8 @@ uint32_t plmm_upper_quantile(const double *p, uint32_t k, double bound);
 /* Smallest t with Pr[X <= t] >= bound: fewer than t happens with probability below bound. */
 uint32_t plmm_lower_quantile(const double *p, uint32_t k, double bound);
 
+/* True if k and t hold and the next smaller degree does not: what plmm_degree_find gives, without
+ * its search. (Were there a smaller degree below a gap, k would still protect.) */
+bool plmm_degree_holds(const plmm_graph_params *p, uint32_t k, uint32_t t);
+
 #endif

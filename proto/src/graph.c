@@ -152,6 +152,22 @@ bool plmm_degree_find(plmm_graph_degree *out, const plmm_graph_params *p)
     return last == p->n - 1 && last % 2 == 1 && try_degree(out, p, &c, last);
 }
 
+bool plmm_degree_holds(const plmm_graph_params *p, uint32_t k, uint32_t t)
+{
+    plmm_graph_degree d;
+    if (!plmm_graph_in_range(p) || k < 2 || k > p->n - 1 || k > PLMM_NEIGHBOURS_MAX ||
+        (k % 2 == 1 && k != p->n - 1)) {
+        return false;
+    }
+    plmm_counts c = plmm_counts_of(p);
+    if (c.corrupt >= p->n || c.dropped >= p->n - c.corrupt || !try_degree(&d, p, &c, k) ||
+        d.t != t) {
+        return false;
+    }
+    uint32_t below = k % 2 == 1 ? k - 1 : k - 2;
+    return below < 2 || !try_degree(&d, p, &c, below);
+}
+
 uint32_t plmm_graph_smallest(const plmm_graph_params *p, uint32_t from, uint32_t to)
 {
     plmm_graph_params q = *p;

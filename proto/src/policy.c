@@ -182,6 +182,26 @@ plmm_status plmm_policy_judge_budget(const plmm_policy *policy, const plmm_accou
                          : plmm_fail(err, rc, "the round costs this device too much: %s", why.msg);
 }
 
+/* Are k and t what is computed for these devices? */
+static plmm_status judge_graph(const plmm_graph_params *g, uint32_t eligible, uint32_t k,
+                               uint32_t t, plmm_error *err)
+{
+    plmm_graph_degree d;
+    if (plmm_degree_holds(g, k, t)) {
+        return PLMM_OK;
+    }
+    if (!plmm_degree_find(&d, g)) {
+        return plmm_fail(err, PLMM_ERR_POLICY,
+                         "no neighbour graph protects the %u devices of the roster, of %u that "
+                         "may take part, with the round's parameters",
+                         g->n, eligible);
+    }
+    return plmm_fail(err, PLMM_ERR_POLICY,
+                     "the aggregator announced %u neighbours and threshold %u for %u devices, "
+                     "this device computes %u and %u",
+                     k, t, g->n, d.k, d.t);
+}
+
 plmm_status plmm_policy_judge_degree(const plmm_policy *policy, const plmm_round_params *p,
                                      uint32_t n, uint32_t eligible, uint32_t k, uint32_t t,
                                      plmm_refusal *refusal, plmm_error *err)
@@ -199,19 +219,7 @@ plmm_status plmm_policy_judge_degree(const plmm_policy *policy, const plmm_round
     }
     *refusal = PLMM_REFUSAL_DEGREE;
     plmm_graph_params g = plmm_round_graph(p, n, eligible);
-    plmm_graph_degree d;
-    if (!plmm_degree_find(&d, &g)) {
-        return plmm_fail(err, PLMM_ERR_POLICY,
-                         "no neighbour graph protects the %u devices of the roster, of %u that "
-                         "may take part, with the round's parameters",
-                         n, eligible);
-    }
-    if (d.k != k || d.t != t) {
-        return plmm_fail(err, PLMM_ERR_POLICY,
-                         "the aggregator announced %u neighbours and threshold %u for %u devices, "
-                         "this device computes %u and %u",
-                         k, t, n, d.k, d.t);
-    }
+    PLMM_TRY(judge_graph(&g, eligible, k, t, err));
     if (p->noise_mode == PLMM_NOISE_DISTRIBUTED && g.corrupt > plmm_round_corrupt(p)) {
         return plmm_fail(
             err, PLMM_ERR_POLICY,

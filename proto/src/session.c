@@ -122,28 +122,35 @@ void plmm_direction_key(plmm_key *out, const plmm_key *pair, const char *label,
 
 void plmm_box_binding(plmm_hash *out, const plmm_session *s, uint32_t from, uint32_t to)
 {
-    plmm_transcript t;
-    plmm_transcript_init(&t, PLMM_LABEL_BOX);
-    plmm_transcript_u64(&t, PLMM_PROTOCOL_VERSION);
-    plmm_transcript_u64(&t, PLMM_MSG_SHARES);
-    plmm_transcript_bytes(&t, s->id.b, 32);
-    plmm_transcript_u64(&t, from);
-    plmm_transcript_u64(&t, to);
-    plmm_transcript_final(&t, out);
+    uint8_t b[16 + 32 + 8];
+    plmm_store_le64(b, PLMM_PROTOCOL_VERSION);
+    plmm_store_le64(b + 8, PLMM_MSG_SHARES);
+    memcpy(b + 16, s->id.b, 32);
+    plmm_store_le32(b + 48, from);
+    plmm_store_le32(b + 52, to);
+    plmm_hash_bytes(out, PLMM_LABEL_BOX, b, sizeof b);
 }
 
-void plmm_agree_message(plmm_hash *out, const plmm_session *s, const uint8_t *going,
-                        const uint8_t *survivors, uint32_t from, uint32_t to)
+void plmm_agree_statement(plmm_hash *out, const plmm_session *s, const uint8_t *sharers,
+                          const uint8_t *going, const uint8_t *survivors)
 {
     plmm_transcript t;
     plmm_transcript_init(&t, PLMM_LABEL_AGREE);
     plmm_transcript_u64(&t, PLMM_PROTOCOL_VERSION);
     plmm_transcript_bytes(&t, s->id.b, 32);
+    plmm_transcript_bytes(&t, sharers, plmm_set_bytes(s->n));
     plmm_transcript_bytes(&t, going, plmm_set_bytes(s->n));
     plmm_transcript_bytes(&t, survivors, plmm_set_bytes(s->n));
-    plmm_transcript_u64(&t, from);
-    plmm_transcript_u64(&t, to);
     plmm_transcript_final(&t, out);
+}
+
+void plmm_agree_message(plmm_hash *out, const plmm_hash *statement, uint32_t from, uint32_t to)
+{
+    uint8_t b[32 + 8];
+    memcpy(b, statement->b, 32);
+    plmm_store_le32(b + 32, from);
+    plmm_store_le32(b + 36, to);
+    plmm_hash_bytes(out, PLMM_LABEL_AGREE, b, sizeof b);
 }
 
 /* ---- no key twice: sort places of 32-octet keys, look at neighbours ---- */

@@ -42,10 +42,14 @@ void plmm_session_make(plmm_session *s, const plmm_round_seal *seal, const plmm_
 void plmm_direction_key(plmm_key *out, const plmm_key *pair, const char *label,
                         const plmm_session *s, uint32_t from, uint32_t to);
 
-/* Associated data of a box, and the message of an agreement MAC. */
+/* Associated data of a box. */
 void plmm_box_binding(plmm_hash *out, const plmm_session *s, uint32_t from, uint32_t to);
-void plmm_agree_message(plmm_hash *out, const plmm_session *s, const uint8_t *going,
-                        const uint8_t *survivors, uint32_t from, uint32_t to);
+
+/* What neighbours agree on, once for all of them: the session, who shared, who went on, whose vector
+ * arrived; and the message of the MAC from one index to another. */
+void plmm_agree_statement(plmm_hash *out, const plmm_session *s, const uint8_t *sharers,
+                          const uint8_t *going, const uint8_t *survivors);
+void plmm_agree_message(plmm_hash *out, const plmm_hash *statement, uint32_t from, uint32_t to);
 
 /* What a pair's keys are for. */
 #define PLMM_LABEL_CHANNEL "chan.v1." /* the pair's channel agreement */
