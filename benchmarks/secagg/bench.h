@@ -36,9 +36,12 @@ typedef struct bench_case {
 
 /* What it cost. */
 typedef struct bench_result {
-    uint32_t k, t, dropped, survivors;
+    /* Neighbours and threshold; one-shot: the committee's members, points needed, corrupt ones. */
+    uint32_t k, t, corrupt;
+    uint32_t dropped, survivors;
     double device_s[BENCH_PHASES], server_s[BENCH_PHASES]; /* of all devices; of the server */
     double registrar_s;                                    /* sealing the roster */
+    double tables_s; /* one-shot: public polynomials and matrices, made once a run */
     double calls_s[BENCH_CALLS];
     uint64_t calls[BENCH_CALLS];
     uint64_t up, down; /* octets of all devices */
@@ -71,7 +74,7 @@ const bench_pair *bench_watch_pairs(size_t *n);
 
 /* ---- round_secagg.c ---- */
 
-/* One whole SecAgg+ round in this thread. What goes wrong ends the program with a sentence. */
+/* One whole round in this thread. What goes wrong ends the program with a sentence. */
 void bench_secagg(const bench_case *c, bench_result *r);
 
 /* An update that all parts agree on: delta[0..length) of device i. */

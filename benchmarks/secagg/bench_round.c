@@ -4,6 +4,7 @@
 #include "bench.h"
 
 #include "plmm/cli.h"
+#include "plmm/committee.h"
 #include "plmm/json.h"
 
 #include <inttypes.h>
@@ -49,29 +50,32 @@ typedef struct peers {
     bench_flower flower;
 } peers;
 
-static double prototype_all(const bench_prototype *p)
+/* The committee's set-up is one side of each channel only; a cold round has both. */
+static double prototype_all(const bench_prototype *p, bool warm)
 {
-    return p->clients_s + p->server_s;
+    return p->clients_s + p->server_s + (warm ? 0 : 2 * p->setup_s);
 }
 
 static plmm_status run_prototype(peers *x, const bench_case *c, const bench_result *r,
                                  plmm_error *err)
 {
-    char text[5][12];
-    const uint32_t numbers[5] = {c->mask == PLMM_MASK_RING ? 0 : 1, c->n, c->length, r->k, r->t};
+    /* its mode, n, d, k and t or members and points, VAES, cached channels, rho, corrupt */
+    bool oneshot = c->protocol == PLMM_PROTOCOL_ONESHOT;
+    const uint32_t mode = oneshot ? 2 : c->mask == PLMM_MASK_RING ? 0 : 1;
+    const uint32_t numbers[9] = {mode, c->n,    c->length,          r->k,      r->t,
+                                 0,    c->warm, PLMM_COMMITTEE_RHO, r->corrupt};
+    char text[9][12];
     const char *args[12] = {0};
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < 9; i++) {
         (void)snprintf(text[i], sizeof text[i], "%" PRIu32, numbers[i]);
         args[i] = text[i];
     }
-    args[5] = "0"; /* VAES */
-    args[6] = c->warm ? "1" : "0";
     bench_prototype p;
     PLMM_TRY(bench_prototype_run(&p, x->prototype, args, x->threads, err));
     if (!p.exact) {
         return plmm_fail(err, PLMM_ERR_STATE, "the prototype's sum is wrong");
     }
-    if (!x->ran || prototype_all(&p) < prototype_all(&x->best)) {
+    if (!x->ran || prototype_all(&p, c->warm) < prototype_all(&x->best, c->warm)) {
         x->best = p;
     }
     x->ran = true;
@@ -129,6 +133,9 @@ static void put_costs(plmm_json_writer *w, const bench_case *c, const bench_resu
     put(w, "device_ms", 1e3 * total(r->device_s) / c->n);
     put(w, "server_s", total(r->server_s));
     put(w, "registrar_s", r->registrar_s);
+    if (c->protocol == PLMM_PROTOCOL_ONESHOT) {
+        put(w, "tables_s", r->tables_s);
+    }
     for (int p = 0; p < BENCH_PHASES; p++) {
         (void)snprintf(key, sizeof key, "device_%s_ms", phase_names[p]);
         put(w, key, 1e3 * r->device_s[p] / c->n);
@@ -155,10 +162,11 @@ static void put_peers(plmm_json_writer *w, const bench_case *c, const bench_resu
 {
     if (x->ran) {
         put_count(w, "prototype_threads", x->threads);
-        put(w, "prototype_cpu_s", prototype_all(&x->best));
-        put(w, "prototype_half_cpu_s", prototype_all(&x->best) / 2);
+        double all = prototype_all(&x->best, c->warm);
+        put(w, "prototype_cpu_s", all);
+        put(w, "prototype_half_cpu_s", all / 2);
         put(w, "prototype_server_s", x->best.server_s);
-        put(w, "to_prototype", all_of(r) / prototype_all(&x->best));
+        put(w, "to_prototype", all_of(r) / all);
         put(w, "server_to_prototype", total(r->server_s) / x->best.server_s);
     }
     if (x->has_flower) {
@@ -208,11 +216,13 @@ static plmm_status read_case(plmm_cli_args *a, bench_case *c, peers *x, plmm_err
     static const char *const streams[] = {"chacha", "aes", NULL};
     uint32_t mask = 0;
     uint32_t stream = 0;
-    PLMM_TRY(choose(plmm_cli_text(a, "mask"), masks, &mask, err));
+    bool oneshot = strcmp(a->verb->name, "oneshot") == 0;
+    const char *name = plmm_cli_text(a, "mask");
+    PLMM_TRY(choose(name != NULL ? name : oneshot ? "kahe" : "ring", masks, &mask, err));
     PLMM_TRY(choose(plmm_cli_text(a, "stream"), streams, &stream, err));
     *c = (bench_case){.n = (uint32_t)plmm_cli_int(a, "n"),
                       .length = (uint32_t)plmm_cli_int(a, "d"),
-                      .protocol = PLMM_PROTOCOL_SECAGG,
+                      .protocol = oneshot ? PLMM_PROTOCOL_ONESHOT : PLMM_PROTOCOL_SECAGG,
                       .mask = mask,
                       .stream = stream,
                       .drop = plmm_cli_real(a, "drop"),
@@ -252,7 +262,8 @@ static plmm_status run(plmm_cli_args *a, plmm_error *err)
 static const plmm_cli_option options[] = {
     {"n", PLMM_CLI_INT, "N", "1000", 3, 10000, "devices"},
     {"d", PLMM_CLI_INT, "N", "50000", 1, 1 << 24, "coordinates"},
-    {"mask", PLMM_CLI_TEXT, "NAME", "ring", 0, 0, "ring, kahe or kahe-long"},
+    {"mask", PLMM_CLI_TEXT, "NAME", NULL, 0, 0,
+     "ring, kahe or kahe-long; default: ring, and kahe for one-shot"},
     {"stream", PLMM_CLI_TEXT, "NAME", "chacha", 0, 0, "chacha or aes: what expands seeds"},
     {"warm", PLMM_CLI_FLAG, NULL, NULL, 0, 0, "channel keys of all neighbours are cached"},
     {"drop", PLMM_CLI_REAL, "SHARE", "0.1", 0, 0.5, "devices whose vector never comes"},
@@ -268,6 +279,9 @@ static const plmm_cli_verb verbs[] = {
     {"secagg", "", 0, 0, "run SecAgg+ rounds",
      "One JSON line: CPU seconds of all devices and of the server by phase, octets a device, and\n"
      "the ratios to the prototype and to Flower. half_cpu_s is what two cores would take.",
+     options, sizeof options / sizeof options[0], run},
+    {"oneshot", "", 0, 0, "run one-shot rounds",
+     "As secagg; --warm is the usual case, a cold round has the key agreement of a whole epoch.",
      options, sizeof options / sizeof options[0], run},
 };
 

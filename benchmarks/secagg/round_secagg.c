@@ -1,4 +1,4 @@
-/* round_secagg.c -- one SecAgg+ round: the production machines of all devices and of the server in
+/* round_secagg.c -- one round, SecAgg+ or one-shot: the production machines of all devices and of the server in
  * one thread, the real frames between them, no network and no waiting. Devices that drop out do so
  * after they masked: their work is done and their vector is lost. One vector exists at a time. */
 #include "bench.h"
@@ -35,6 +35,7 @@ typedef struct bench {
     plmm_agg_config cfg;
     plmm_agg_round *agg;
     plmm_registrar *registrar;
+    plmm_oneshot_tables *tables; /* one-shot: what all of this thread share */
     plmm_registrar_answer answer;
     uint64_t *ids;
     sending *queue; /* [queue_from..queue_to) wait */
@@ -300,7 +301,7 @@ static void run(bench *b)
     }
 }
 
-enum { ROUND = 100, SINCE = 50 }; /* of the round; since when channel keys are in use */
+enum { ROUND = 100, SINCE = 99 }; /* of the round; since when channel keys are in use */
 
 static plmm_round_params params_of(const bench_case *c)
 {
@@ -333,7 +334,8 @@ static plmm_round_params params_of(const bench_case *c)
 
 static void enrol(bench *b, uint32_t i, const plmm_anchor *anchor, const plmm_sign_sk *registrar)
 {
-    plmm_client_config c = {.resend_ms = 1 << 20, .silence_ms = PLMM_PERIOD_MS_MAX};
+    plmm_client_config c = {
+        .resend_ms = 1 << 20, .silence_ms = PLMM_PERIOD_MS_MAX, .tables = b->tables};
     plmm_sign_pk pk;
     plmm_seed s;
     plmm_error err = {0};
@@ -349,6 +351,25 @@ static void enrol(bench *b, uint32_t i, const plmm_anchor *anchor, const plmm_si
     b->ids[i] = (uint64_t)i + 1;
     seed_of(&b->d[i].seed, "bench.rd", i);
     must(plmm_client_round_new(&b->d[i].m, &c, &err), &err);
+}
+
+/* Octets of what a device uploads; makes what a one-shot round needs. */
+static size_t prepare(bench *b)
+{
+    const plmm_round_params *p = &b->cfg.params;
+    plmm_error err = {0};
+    if (p->protocol == PLMM_PROTOCOL_SECAGG) {
+        return plmm_round_payload_bytes(p);
+    }
+    double t0 = bench_seconds();
+    must(plmm_oneshot_tables_new(&b->tables, p, b->c->n, b->c->n, true, &err), &err);
+    b->r->tables_s = bench_seconds() - t0;
+    b->cfg.tables = b->tables;
+    const plmm_committee *m = plmm_oneshot_committee(b->tables);
+    b->r->k = m->m;
+    b->r->t = m->need;
+    b->r->corrupt = m->c;
+    return plmm_oneshot_bytes(p, m->m);
 }
 
 static void set_up(bench *b)
@@ -382,7 +403,7 @@ static void set_up(bench *b)
     b->sum = need(plmm_alloc(plmm_round_sum_bytes(&b->cfg.params), 1));
     b->lanes = need(plmm_alloc(lanes, sizeof *b->lanes));
     b->delta = need(plmm_alloc(c->length, sizeof *b->delta));
-    b->upload = need(plmm_alloc(1, PLMM_FRAME_SMALL + plmm_round_payload_bytes(&b->cfg.params)));
+    b->upload = need(plmm_alloc(1, PLMM_FRAME_SMALL + prepare(b)));
     for (uint32_t i = 0; i < c->n; i++) {
         enrol(b, i, &anchor, &registrar);
     }
@@ -405,6 +426,7 @@ static void tear_down(bench *b)
     }
     plmm_agg_round_free(b->agg);
     plmm_registrar_free(b->registrar);
+    plmm_oneshot_tables_free(b->tables);
     void *blocks[] = {b->ids, b->sum, b->lanes, b->delta, b->upload, b->frame, b->queue};
     for (size_t i = 0; i < sizeof blocks / sizeof blocks[0]; i++) {
         plmm_free(blocks[i]);
@@ -432,8 +454,8 @@ static void whole_round(const bench_case *c, bench_result *r, device *d)
     bench_watch_read(r);
     plmm_agg_status s;
     plmm_agg_round_status(b.agg, &s);
-    r->k = s.k;
-    r->t = s.t;
+    r->k = r->k != 0 ? r->k : s.k;
+    r->t = r->t != 0 ? r->t : s.t;
     r->registrar_s = b.sealing_s;
     r->exact = r->survivors == c->n - r->dropped && exact(&b);
     tear_down(&b);
