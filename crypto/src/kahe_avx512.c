@@ -192,18 +192,19 @@ static inline V shifts(void)
     return _mm512_setr_epi64(0, 2, 4, 6, 0, 2, 4, 6);
 }
 
-static inline void pack_lanes(uint8_t *out, V x)
+/* In the first 50 octets. */
+static inline V packed_octets(V x)
 {
     V y = _mm512_sllv_epi64(x, shifts());
     V e = _mm512_maskz_permutexvar_epi8(EVEN, _mm512_loadu_si512(even_octets), y);
     V o = _mm512_maskz_permutexvar_epi8(ODD, _mm512_loadu_si512(odd_octets), y);
-    _mm512_mask_storeu_epi8(out, EVEN | ODD, _mm512_or_si512(e, o));
+    return _mm512_or_si512(e, o);
 }
 
 static void pack(uint8_t *out, const uint64_t *x, size_t n)
 {
     for (; n > 0; n -= 8, x += 8, out += KAHE_PACKED) {
-        pack_lanes(out, _mm512_loadu_si512(x));
+        _mm512_mask_storeu_epi8(out, EVEN | ODD, packed_octets(_mm512_loadu_si512(x)));
     }
 }
 
@@ -217,6 +218,17 @@ static bool unpack(uint64_t *out, const uint8_t *in, size_t n, uint64_t q)
         x = _mm512_and_si512(x, low);
         over |= _mm512_cmpge_epu64_mask(x, all(q));
         _mm512_storeu_si512(out, x);
+    }
+    return over == 0;
+}
+
+static bool uniform(uint64_t *words, size_t n, uint64_t q)
+{
+    __mmask8 over = 0;
+    for (size_t i = 0; i < n; i += 8) {
+        V x = _mm512_and_si512(_mm512_loadu_si512(words + i), all(KAHE_LOW_50));
+        over |= _mm512_cmpge_epu64_mask(x, all(q));
+        _mm512_storeu_si512(words + i, x);
     }
     return over == 0;
 }
@@ -277,29 +289,21 @@ static inline V message1(const int32_t *x, size_t i, const plmm__group *g, const
     return _mm512_add_epi64(_mm512_add_epi64(coordinates(x, i * g->blocks, g), e), k->q);
 }
 
-static inline V message3(const int32_t *x, size_t i, const plmm__group *g, const plmm__ring *r,
-                         V bias, const plmm__lanes *k)
+/* With c = 2^50 - q, 2^50 is c and 2^56 is 64 c mod q: x_0 + 2^28 x_1 + 64 c (x_2 + 2^28 e) is below
+ * 2^60 in magnitude, and so is what remains when the part above 2^50 is brought down once more. */
+static inline V message3(const int32_t *x, size_t i, const plmm__group *g, const plmm__lanes *k)
 {
     const size_t row = (size_t)g->info->n * g->blocks, at = i * g->blocks;
-    const V lift = all(UINT64_C(1) << 31);
+    const V c = _mm512_sub_epi64(all(KAHE_LOW_50 + 1), k->q);
     V ones = _mm512_popcnt_epi64(_mm512_load_si512(g->words + 8 * i));
-    V x0 = _mm512_add_epi64(coordinates(x, at, g), bias);
-    V x1 = _mm512_add_epi64(coordinates(x, at + row, g), lift);
-    V x2 = _mm512_add_epi64(coordinates(x, at + 2 * row, g), lift);
-    x2 = _mm512_add_epi64(x2, _mm512_slli_epi64(ones, KAHE_SLOT_SHIFT));
-    V y1 = mul_by(x1, plmm__factor52(r->by_28), k), y2 = mul_by(x2, plmm__factor52(r->by_56), k);
-    return less(_mm512_add_epi64(_mm512_add_epi64(x0, y1), y2), k->q2);
-}
-
-/* What message3 adds too much, negated: 2^31 2^28 + (2^31 + 32 2^28) 2^56. At least 2^31, so that a
- * coordinate may be negative. */
-static V bias_of(const plmm__ring *r)
-{
-    const uint64_t q = r->q, two31 = UINT64_C(1) << 31;
-    uint64_t much =
-        plmm__mul_by(two31, r->by_28, q) + plmm__mul_by(two31 + (UINT64_C(32) << 28), r->by_56, q);
-    uint64_t bias = plmm__less(2 * q - much, q);
-    return all(bias < two31 ? bias + q : bias);
+    V e = _mm512_mul_epi32(_mm512_sub_epi64(ones, all(32)), c);
+    V x1 = _mm512_slli_epi64(coordinates(x, at + row, g), KAHE_SLOT_SHIFT);
+    V x2 = _mm512_mul_epi32(coordinates(x, at + 2 * row, g), _mm512_slli_epi64(c, 6));
+    V v = _mm512_add_epi64(_mm512_add_epi64(coordinates(x, at, g), x1),
+                           _mm512_add_epi64(x2, _mm512_slli_epi64(e, KAHE_SLOT_SHIFT + 6)));
+    V top = _mm512_mul_epi32(_mm512_srai_epi64(v, 50), c);
+    V low = _mm512_and_si512(v, all(KAHE_LOW_50));
+    return _mm512_add_epi64(_mm512_add_epi64(low, top), k->q);
 }
 
 /* The first three steps over the group, from coordinates. */
@@ -307,17 +311,52 @@ static void enter(V *work, const int32_t *x, const plmm__group *g, const plmm__r
                   const plmm__lanes *k)
 {
     const size_t n = g->info->n, h = n / 8;
-    const V bias = g->info->slots == 1 ? all(0) : bias_of(r);
     for (size_t j = 0; j < h; j++) {
         V t[8];
         for (size_t i = 0; i < 8; i++) {
-            t[i] = g->info->slots == 1 ? message1(x, j + h * i, g, k)
-                                       : message3(x, j + h * i, g, r, bias, k);
+            t[i] =
+                g->info->slots == 1 ? message1(x, j + h * i, g, k) : message3(x, j + h * i, g, k);
         }
         eight(t, r->forth52, 1, k);
         for (size_t i = 0; i < 8; i++) {
             work[j + h * i] = t[i];
         }
+    }
+}
+
+/* The last two steps of rows i..i + 3, plus a k: residues. The product is added as it is made. */
+static inline void finish(V c[4], size_t i, const plmm__group *g, size_t p, const plmm__lanes *k)
+{
+    const size_t n = g->info->n;
+    const V *work = (const V *)(const void *)g->work + i;
+    const V *a = (const V *)(const void *)g->a + p * n + i, zero = _mm512_setzero_si512();
+    const uint64_t *key = g->key + p * n + i, *quotient = g->key_quotients + p * n + i;
+    for (size_t j = 0; j < 4; j++) {
+        c[j] = work[j];
+    }
+    four(c, g->rings[p].forth52, (n + i) / 4, k);
+    for (size_t j = 0; j < 4; j++) {
+        V x = _mm512_loadu_si512(a + j);
+        V high = _mm512_madd52hi_epu64(zero, x, all(quotient[j]));
+        V sum = _mm512_madd52lo_epu64(less(c[j], k->q2), x, all(key[j]));
+        sum = _mm512_and_si512(_mm512_madd52lo_epu64(sum, high, k->negative), k->low);
+        c[j] = less(less(sum, k->q2), k->q);
+    }
+}
+
+/* An eighth of a whole group, from row `first` on. Each row's octets are written with 14 more, which
+ * the next overwrites; the last row's not, as they may not be ours. */
+static void finish_packed(uint8_t *out, size_t first, const plmm__group *g, size_t p,
+                          const plmm__lanes *k)
+{
+    const size_t h = g->info->n / 8;
+    for (size_t i = 0; i < h; i += 4, out += 4 * KAHE_PACKED) {
+        V c[4];
+        finish(c, first + i, g, p, k);
+        for (size_t j = 0; j < 3; j++) {
+            _mm512_storeu_si512(out + KAHE_PACKED * j, packed_octets(c[j]));
+        }
+        _mm512_mask_storeu_epi8(out + KAHE_PACKED * 3, EVEN | ODD, packed_octets(c[3]));
     }
 }
 
@@ -328,24 +367,22 @@ static void encrypt(uint8_t *out, const int32_t *x, const plmm__group *g)
     for (size_t p = 0; p < g->info->primes; p++) {
         const plmm__ring *r = &g->rings[p];
         const plmm__lanes k = lanes_of(r->q);
-        const V *a = (const V *)(const void *)g->a + p * n;
-        const uint64_t *key = g->key + p * n, *quotient = g->key_quotients + p * n;
         enter(work, x, g, r, &k);
-        for (size_t s = 0; s < 8; s++) {
+        for (size_t s = 0; s < 8; s++, out += h * blocks / KAHE_RESIDUES * KAHE_PACKED) {
             descend(work + s * h, h, 8 + s, r->forth52, &k);
+            if (blocks == PLMM_KAHE_GROUP) {
+                finish_packed(out, s * h, g, p, &k);
+                continue;
+            }
             for (size_t i = s * h; i < (s + 1) * h; i += 4) {
-                V t[4] = {work[i], work[i + 1], work[i + 2], work[i + 3]};
-                four(t, r->forth52, (n + i) / 4, &k);
+                V c[4];
+                finish(c, i, g, p, &k);
                 for (size_t j = 0; j < 4; j++) {
-                    V z = mul(_mm512_loadu_si512(a + i + j), all(key[i + j]), all(quotient[i + j]),
-                              &k);
-                    V c = less(_mm512_add_epi64(less(t[j], k.q2), z), k.q2);
                     /* Rows move together, behind what is still to be read. */
-                    _mm512_mask_storeu_epi64(g->work + (i + j) * blocks, row_mask(g), less(c, k.q));
+                    _mm512_mask_storeu_epi64(g->work + (i + j) * blocks, row_mask(g), c[j]);
                 }
             }
             pack(out, g->work + s * h * blocks, h * blocks);
-            out += h * blocks / KAHE_RESIDUES * KAHE_PACKED;
         }
     }
 }
@@ -502,6 +539,7 @@ const plmm__kahe_path plmm__kahe_avx512 = {
     .decrypt = decrypt,
     .pack = pack,
     .unpack = unpack,
+    .uniform = uniform,
     .combine = combine,
     .product = product,
 };

@@ -137,6 +137,8 @@ typedef struct plmm__kahe_path {
     void (*pack)(uint8_t *out, const uint64_t *x, size_t n);
     /* Unpacks; false if one is not below q. */
     bool (*unpack)(uint64_t *out, const uint8_t *in, size_t n, uint64_t q);
+    /* Leaves the low 50 bits of each; false if one is then not below q. */
+    bool (*uniform)(uint64_t *words, size_t n, uint64_t q);
     /* x = x + y or x - y mod q; false if a y is not below q, x is then of no use. */
     bool (*combine)(uint64_t *x, const uint64_t *y, size_t n, uint64_t q, bool minus);
     /* out[i][z] = sum over j < terms of rows[i][j] values[j][z] mod q for z < columns, a multiple of

@@ -102,6 +102,16 @@ static bool unpack(uint64_t *out, const uint8_t *in, size_t n, uint64_t q)
     return over >> 63 == 0;
 }
 
+static bool uniform(uint64_t *words, size_t n, uint64_t q)
+{
+    uint64_t over = 0;
+    for (size_t i = 0; i < n; i++) {
+        words[i] &= KAHE_LOW_50;
+        over |= q - 1 - words[i];
+    }
+    return over >> 63 == 0;
+}
+
 static bool combine(uint64_t *x, const uint64_t *y, size_t n, uint64_t q, bool minus)
 {
     uint64_t over = 0;
@@ -239,6 +249,7 @@ const plmm__kahe_path plmm__kahe_portable = {
     .decrypt = decrypt,
     .pack = pack,
     .unpack = unpack,
+    .uniform = uniform,
     .combine = combine,
     .product = product,
 };

@@ -2,6 +2,8 @@
  * the octet. input = width, count (2), point (4), then the bytes. */
 #include "plmm/bytes.h"
 #include "plmm/encode.h"
+#include "plmm/kahe.h"
+#include "plmm/packed.h"
 #include "plmm/shamir.h"
 
 #include <string.h>
@@ -51,6 +53,37 @@ static void share(const uint8_t *in, size_t len, uint32_t point)
     }
 }
 
+/* A ciphertext of one coordinate, a share of a key and a key: the input, over and over. What is taken
+ * packs to the same octets; what is not leaves no trace. */
+static void ring_lwe(const uint8_t *in, size_t len, uint32_t set, bool whole)
+{
+    static uint8_t octets[51200], back[51200];
+    static uint64_t sum[8192], key[PLMM_KAHE_KEY_MAX];
+    const size_t n = plmm_kahe_bytes(set, 1), share = plmm_packed_share_bytes(set);
+    plmm_error err;
+    for (size_t i = 0; i < n; i++) {
+        octets[i] = len == 0 ? 0 : in[i % len];
+    }
+    memset(sum, 0, sizeof sum);
+    const size_t given = whole ? n : len < n ? len : n;
+    plmm_status rc = plmm_kahe_add(sum, set, 1, octets, given, &err);
+    PLMM_ASSERT(rc == plmm_kahe_payload_check(set, 1, octets, given, &err));
+    PLMM_ASSERT(rc == plmm_kahe_key_unpack(key, set, octets, given, &err)); /* one block is a key */
+    if (rc != PLMM_OK) {
+        for (size_t i = 0; i < plmm_kahe_residues(set, 1); i++) {
+            PLMM_ASSERT(sum[i] == 0);
+        }
+    } else {
+        plmm_kahe_key_pack(back, sum, set);
+        PLMM_ASSERT(memcmp(back, octets, n) == 0 && memcmp(sum, key, 8 * n / 50 * 8) == 0);
+    }
+    memset(sum, 0, sizeof sum);
+    if (plmm_packed_add(sum, set, octets, whole ? share : given, &err) == PLMM_OK) {
+        plmm_packed_pack(back, set, sum);
+        PLMM_ASSERT(memcmp(back, octets, share) == 0);
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size < HEAD) {
@@ -58,5 +91,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     packed(data + HEAD, size - HEAD, 8 + data[0] % 25, plmm_load_le16(data + 1) % LANES_MAX);
     share(data + HEAD, size - HEAD, plmm_load_le32(data + 3));
+    ring_lwe(data + HEAD, size - HEAD, 1 + data[0] % 2, data[1] % 4 != 0);
     return 0;
 }
