@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+static const char *const protocols[] = {"secagg", "oneshot", NULL};
+static const char *const masks[] = {"auto", "ring", "kahe", "kahe-long", NULL};
 static const char *const streams[] = {"auto", "chacha20", "aes256ctr", NULL};
 static const char *const methods[] = {"naive", "ffa", "alternate", NULL};
 
@@ -48,6 +50,14 @@ static const plmm_config_key keys[] = {
                      "invite so much more than the cohort, as a share of it"),
     PLMM_CONFIG_U32(node_config, sigma, "round.sigma", "40", 1, 80, "bits of privacy"),
     PLMM_CONFIG_U32(node_config, eta, "round.eta", "20", 1, 60, "bits of success"),
+    PLMM_CONFIG_ENUM(node_config, protocol, "round.protocol", "secagg", protocols,
+                     "secagg: neighbours and four exchanges; oneshot: one message a device and a "
+                     "committee, for cohorts of a thousand and more"),
+    PLMM_CONFIG_ENUM(
+        node_config, mask, "round.mask", "auto", masks,
+        "what hides a vector: ring (streams over Z_2^b), kahe (Ring-LWE with added "
+        "keys), kahe-long (the same for long vectors); auto: ring for secagg, kahe for "
+        "oneshot"),
     PLMM_CONFIG_ENUM(node_config, stream, "round.stream", "auto", streams,
                      "what masks are made of; auto: AES-256-CTR where this processor has "
                      "instructions for it, else ChaCha20"),

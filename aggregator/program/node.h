@@ -33,7 +33,8 @@ typedef struct node_config {
     uint32_t cohort, n_min, roster_min, eligible, checkins_max;
     double gamma, delta, over;
     uint32_t sigma, eta;
-    uint32_t stream; /* 0: the best here; else plmm_stream */
+    uint32_t stream;         /* 0: the best here; else plmm_stream */
+    uint32_t protocol, mask; /* plmm_protocol - 1; 0: by the protocol, else plmm_masking */
     uint32_t gather_ms, phase_ms, train_ms;
     double clip;
     uint32_t quant_bits, weight_max;

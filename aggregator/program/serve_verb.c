@@ -111,19 +111,39 @@ static uint32_t eligible(const node_config *c)
     return c->eligible > c->cohort ? c->eligible : c->cohort;
 }
 
+static uint32_t masking(const node_config *c)
+{
+    bool oneshot = c->protocol + 1 == PLMM_PROTOCOL_ONESHOT;
+    return c->mask != 0 ? c->mask : (uint32_t)(oneshot ? PLMM_MASK_KAHE : PLMM_MASK_RING);
+}
+
+/* Does the protocol protect a roster of n? */
+static plmm_status protects(const plmm_round_params *p, uint32_t n, uint32_t out_of,
+                            plmm_error *err)
+{
+    plmm_graph_params g = plmm_round_graph(p, n, out_of);
+    plmm_graph_degree d;
+    plmm_committee k;
+    return p->protocol == PLMM_PROTOCOL_ONESHOT
+               ? plmm_committee_solve(&k, &g, PLMM_COMMITTEE_RHO, PLMM_COMMITTEE_SPARE, err)
+               : plmm_graph_degree_solve(&d, &g, err);
+}
+
 /* The fewest devices to go on with: at least three quarters of the cohort, and protected. */
 static plmm_status roster_min(const node_config *c, const plmm_round_params *p, uint32_t *min,
                               plmm_error *err)
 {
-    plmm_graph_params g = plmm_round_graph(p, c->cohort, eligible(c));
     uint32_t least = c->cohort - c->cohort / 4;
     least = least < c->n_min ? c->n_min : least;
-    *min = c->roster_min != 0 ? c->roster_min : plmm_graph_smallest(&g, least, c->cohort);
-    if (*min == 0) {
-        plmm_graph_degree d;
-        return plmm_graph_degree_solve(&d, &g, err); /* says what would protect */
+    if (c->roster_min != 0) {
+        *min = c->roster_min;
+        return PLMM_OK;
     }
-    return PLMM_OK;
+    while (least < c->cohort && protects(p, least, eligible(c), NULL) != PLMM_OK) {
+        least++;
+    }
+    *min = least;
+    return protects(p, least, eligible(c), err); /* says what would protect */
 }
 
 static plmm_status round_config(const server *s, plmm_agg_config *out, plmm_error *err)
@@ -136,8 +156,8 @@ static plmm_status round_config(const server *s, plmm_agg_config *out, plmm_erro
                                         .sigma = c->sigma,
                                         .eta = c->eta,
                                         .trust = PLMM_TRUST_SEMI_MALICIOUS,
-                                        .protocol = PLMM_PROTOCOL_SECAGG,
-                                        .mask = PLMM_MASK_RING,
+                                        .protocol = c->protocol + 1,
+                                        .mask = masking(c),
                                         .stream = plmm_stream_best(),
                                         .rate = UINT32_MAX,
                                         .groups = 1,

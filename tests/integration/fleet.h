@@ -24,13 +24,16 @@
 #include <unistd.h>
 
 #define FLEET_EXPERT "art"
+#ifndef FLEET_SIZE
+#define FLEET_SIZE 20
+#endif
 enum {
-    FLEET_DEVICES = 20,
+    FLEET_DEVICES = FLEET_SIZE,
     FLEET_LENGTH = 300,
     FLEET_QUANT = 16,
     FLEET_CLIP = 32767, /* 2^(16-1) - 1: one step is WEIGHT_MAX */
     FLEET_WEIGHT_MAX = 4,
-    FLEET_RING = 21 /* 20 * 32767 < 2^20 */
+    FLEET_RING = 21 /* 32 * 32767 < 2^20 */
 };
 
 /* ---- inputs: lane i of a device in a round, as a signed number of steps ---- */
@@ -266,35 +269,41 @@ static inline plmm_status fleet_read(void *ctx, const plmm_manifest *m, uint32_t
     return inside ? PLMM_OK : plmm_fail(err, PLMM_ERR_RANGE, "beyond the end");
 }
 
+static inline uint32_t fleet_number(const char *name, uint32_t missing)
+{
+    return getenv(name) != NULL ? (uint32_t)strtoul(getenv(name), NULL, 10) : missing;
+}
+
 /* cohort 0: all devices. */
 static inline plmm_agg_config fleet_round(uint32_t step_ms, uint32_t cohort)
 {
     plmm_sign_pk pk;
-    plmm_agg_config c = {.params = {.expert = FLEET_EXPERT,
-                                    .cohort = FLEET_DEVICES,
-                                    .n_min = 10,
-                                    .gamma_ppm = 100000,
-                                    .delta_ppm = 200000,
-                                    .sigma = 40,
-                                    .eta = 20,
-                                    .trust = PLMM_TRUST_SEMI_MALICIOUS,
-                                    .protocol = PLMM_PROTOCOL_SECAGG,
-                                    .mask = PLMM_MASK_RING,
-                                    .stream = PLMM_STREAM_CHACHA20,
-                                    .rate = UINT32_MAX,
-                                    .groups = 1,
-                                    .ring_bits = FLEET_RING,
-                                    .quant_bits = FLEET_QUANT,
-                                    .weight_max = FLEET_WEIGHT_MAX,
-                                    .clip = FLEET_CLIP,
-                                    .steps = 1,
-                                    .batch_tokens = 1,
-                                    .learning_rate = 1},
-                         .checkins_max = FLEET_DEVICES, /* the round begins when all are there */
-                         .roster_min = FLEET_DEVICES,
-                         .gather_ms = 20000,
-                         .phase_ms = step_ms,
-                         .train_ms = step_ms};
+    plmm_agg_config c = {
+        .params = {.expert = FLEET_EXPERT,
+                   .cohort = FLEET_DEVICES,
+                   .n_min = 10,
+                   .gamma_ppm = 100000,
+                   .delta_ppm = 200000,
+                   .sigma = 40,
+                   .eta = 20,
+                   .trust = PLMM_TRUST_SEMI_MALICIOUS,
+                   .protocol = fleet_number("FLEET_PROTOCOL", PLMM_PROTOCOL_SECAGG),
+                   .mask = fleet_number("FLEET_MASK", PLMM_MASK_RING),
+                   .stream = PLMM_STREAM_CHACHA20,
+                   .rate = UINT32_MAX,
+                   .groups = 1,
+                   .ring_bits = FLEET_RING,
+                   .quant_bits = FLEET_QUANT,
+                   .weight_max = FLEET_WEIGHT_MAX,
+                   .clip = FLEET_CLIP,
+                   .steps = 1,
+                   .batch_tokens = 1,
+                   .learning_rate = 1},
+        .checkins_max = FLEET_DEVICES, /* the round begins when all are there */
+        .roster_min = FLEET_DEVICES,
+        .gather_ms = 20000,
+        .phase_ms = step_ms,
+        .train_ms = step_ms};
     if (cohort > 0) {
         c.params.cohort = c.checkins_max = c.roster_min = cohort;
     }
@@ -347,8 +356,7 @@ static inline int fleet_serve(char *dir, uint32_t port, uint32_t rounds, uint32_
                    fleet_wait_port(dir, "registrar-port"));
     (void)snprintf(url, sizeof url, "tcp://127.0.0.1:%u", port);
     (void)snprintf(port_file, sizeof port_file, "%s/port", dir);
-    uint32_t cohort =
-        getenv("FLEET_COHORT") != NULL ? (uint32_t)strtoul(getenv("FLEET_COHORT"), NULL, 10) : 0;
+    uint32_t cohort = fleet_number("FLEET_COHORT", 0);
     plmm_serve_config c = {
         .url = url,
         .eligible = cohort,

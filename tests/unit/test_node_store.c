@@ -81,6 +81,73 @@ static void test_devices(void)
     plmm_node_close(s);
 }
 
+static plmm_status see_device(void *ctx, const plmm_node_device *d, plmm_error *err)
+{
+    (void)err;
+    plmm_node_device *last = ctx;
+    CHECK(d->serial > last->serial, "in the order of changes");
+    *last = *d;
+    return PLMM_OK;
+}
+
+static plmm_status see_seal(void *ctx, uint64_t round, const uint8_t *record, size_t len,
+                            int64_t time_ms, plmm_error *err)
+{
+    (void)err;
+    uint32_t *n = ctx;
+    CHECK(round == 9 && len == 3 && record[0] == 'b' + *n && time_ms == 7, "seal %u", *n);
+    (*n)++;
+    return PLMM_OK;
+}
+
+/* What a registrar keeps, and what its aggregator takes over. */
+static void test_registrar(void)
+{
+    plmm_error err = {0};
+    uint64_t serial = 9, count = 9, *ids = NULL;
+    uint32_t n = 0, seals = 0;
+    plmm_node_device last = {.serial = 0};
+    plmm_certificate got;
+    fresh_file();
+    plmm_node_store *s = open_store();
+    CHECK(plmm_node_device_serial(s, &serial, &err) == PLMM_OK && serial == 0, "nothing yet");
+    for (uint64_t i = 1; i <= 5; i++) {
+        plmm_certificate c = certificate(10 * i);
+        CHECK(plmm_node_device_add(s, &c, "", 5, &err) == PLMM_OK, "%s", err.msg);
+    }
+    CHECK(plmm_node_device_revoke(s, 20, &err) == PLMM_OK, "%s", err.msg);
+    CHECK(plmm_node_device_revoke(s, 21, &err) == PLMM_ERR_NOTFOUND, "%s", err.msg);
+    CHECK(plmm_node_device_serial(s, &serial, &err) == PLMM_OK && serial == 6, "%d", (int)serial);
+    CHECK(plmm_node_devices_after(s, 0, 3, see_device, &last, &err) == PLMM_OK &&
+              last.serial == 4 && last.certificate.device == 40,
+          "a page: %d", (int)last.serial);
+    CHECK(plmm_node_devices_after(s, 4, 99, see_device, &last, &err) == PLMM_OK &&
+              last.serial == 6 && last.revoked && last.certificate.device == 20,
+          "the rest: %d", (int)last.serial);
+    CHECK(plmm_node_enrolled(s, &ids, &n, &err) == PLMM_OK && n == 4 && ids[0] == 10 &&
+              ids[1] == 30 && ids[3] == 50,
+          "%u enrolled", n);
+    plmm_free(ids);
+    last.serial = 70;
+    last.revoked = false;
+    CHECK(plmm_node_device_take(s, &last, 5, &err) == PLMM_OK &&
+              plmm_node_device_get(s, 20, &got, &err) == PLMM_OK &&
+              plmm_node_device_serial(s, &serial, &err) == PLMM_OK && serial == 70,
+          "%s", err.msg);
+    CHECK(plmm_node_seal_add(s, 0, 8, (const uint8_t *)"axx", 3, 7, &err) == PLMM_OK &&
+              plmm_node_seal_add(s, 1, 9, (const uint8_t *)"bxx", 3, 7, &err) == PLMM_OK &&
+              plmm_node_seal_add(s, 2, 9, (const uint8_t *)"cxx", 3, 7, &err) == PLMM_OK,
+          "%s", err.msg);
+    CHECK(plmm_node_seal_add(s, 2, 10, (const uint8_t *)"dxx", 3, 7, &err) == PLMM_ERR_STATE &&
+              strstr(err.msg, "another registrar") != NULL,
+          "%s", err.msg);
+    plmm_node_close(s);
+    s = open_store();
+    CHECK(plmm_node_seal_count(s, &count, &err) == PLMM_OK && count == 3, "%d", (int)count);
+    CHECK(plmm_node_seals_last(s, see_seal, &seals, &err) == PLMM_OK && seals == 2, "%u", seals);
+    plmm_node_close(s);
+}
+
 static plmm_status see_record(void *ctx, uint64_t seq, const uint8_t *record, size_t len,
                               plmm_error *err)
 {
@@ -399,6 +466,7 @@ int main(void)
     CHECK(mkdtemp(dir) != NULL, "no temporary directory");
     CHECK(plmm_path_join(path, sizeof path, dir, "node.db", &err) == PLMM_OK, "%s", err.msg);
     test_devices();
+    test_registrar();
     test_rounds();
     test_lists();
     test_kill();
