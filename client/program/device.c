@@ -51,6 +51,8 @@ static const plmm_config_key keys[] = {
                     "leave a round when nothing was heard for so long"),
     PLMM_CONFIG_U32(device_config, patience_ms, "join.patience_ms", "600000", 100, 86400000,
                     "end join when no round began for so long"),
+    PLMM_CONFIG_U32(device_config, error_feedback, "join.error_feedback", "0", 0, 1,
+                    "1: add what rounding took to the next update; not with method alternate"),
     PLMM_CONFIG_U32(device_config, max_new, "chat.max_new", "128", 1, 4096, "tokens of an answer"),
     PLMM_CONFIG_REAL(device_config, temperature, "chat.temperature", "0", 0, 10,
                      "0 always gives the most probable word"),

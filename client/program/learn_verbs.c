@@ -2,6 +2,7 @@
 #include "device.h"
 
 #include "plmm/alloc.h"
+#include "plmm/feedback.h"
 #include "plmm/generate.h"
 #include "plmm/join.h"
 #include "plmm/peft.h"
@@ -248,6 +249,9 @@ static plmm_status round_installed(void *ctx, const plmm_manifest *m, plmm_polic
     rc = rc == PLMM_OK ? check_pin(s->d, m->expert, "rank", spec->rank, err) : rc;
     rc = rc == PLMM_OK ? check_pin(s->d, m->expert, "alpha", (double)spec->alpha, err) : rc;
     rc = rc == PLMM_OK ? check_pin(s->d, m->expert, "targets", spec->targets, err) : rc;
+    if (rc == PLMM_OK && s->d->config.error_feedback != 0) {
+        rc = plmm_feedback_check(m->method, PLMM_NOISE_NONE, err);
+    }
     if (rc != PLMM_OK) {
         plmm_adapter_free(fresh);
         return rc;
@@ -299,6 +303,7 @@ static plmm_status join(session *s, const plmm_cli_args *a, plmm_join_result *re
                           .rounds = (uint32_t)plmm_cli_int(a, "rounds"),
                           .resend_ms = d->config.resend_ms,
                           .silence_ms = d->config.silence_ms,
+                          .error_feedback = d->config.error_feedback != 0,
                           .patience_ms = d->config.patience_ms};
     PLMM_TRY(device_model(d, err));
     PLMM_TRY(device_personal(d, &s->personal, err));

@@ -1,5 +1,6 @@
 #include "plmm/join.h"
 
+#include "plmm/feedback.h"
 #include "plmm/line.h"
 
 #include "plmm/address.h"
@@ -50,6 +51,7 @@ typedef struct join {
     plmm_round_params params;
     size_t payload_len;
     float *delta;
+    plmm_feedback feedback;
     char why[200]; /* training failed, if it did */
     bool over;
     plmm_abort reason; /* how it ended: NONE is completed */
@@ -145,6 +147,7 @@ static void end(join *j, const plmm_client_action *a)
     if (a->link.index > j->me.anchor.link.index) {
         j->me.anchor.link = j->policy.anchor.link = a->link;
     }
+    plmm_feedback_settle(&j->feedback, done);
     j->over = true;
     j->reason = done ? PLMM_ABORT_NONE : a->reason;
     j->target = a->model;
@@ -269,6 +272,9 @@ static void do_train(join *j)
     plmm_status rc = j->delta != NULL ? j->c->hooks.train(j->c->hooks.ctx, &j->params, j->delta,
                                                           &ev.weight, &err)
                                       : plmm_fail(&err, PLMM_ERR_NOMEM, "out of memory");
+    if (rc == PLMM_OK && j->c->error_feedback) {
+        plmm_feedback_add(&j->feedback, &j->params, j->delta);
+    }
     if (rc != PLMM_OK) {
         (void)snprintf(j->why, sizeof j->why, "training failed: %s", err.msg);
         ev.type = PLMM_CLIENT_EV_FAILED;
@@ -298,6 +304,9 @@ static void do_mask(join *j)
         j->vector_len = j->payload_len;
         rc = plmm_client_round_mask(j->m, j->vector, &ev.digest, lanes, j->delta, j->params.length,
                                     &err);
+        if (rc == PLMM_OK && j->c->error_feedback) {
+            rc = plmm_feedback_take(&j->feedback, j->m, &j->params, lanes, j->delta, &err);
+        }
     }
     forget_delta(j);
     plmm_free(lanes);
@@ -702,6 +711,7 @@ static plmm_status close_all(join *j, plmm_status rc)
     }
     plmm_line_close(j->line);
     plmm_channels_free(j->channels);
+    plmm_feedback_free(&j->feedback);
     forget_vector(j);
     plmm_free(j->out.v);
     plmm_free(j);

@@ -109,3 +109,17 @@ plmm_status plmm_client_round_mask(const plmm_client_round *m, uint8_t *payload,
     plmm_wipe(lanes, plmm_round_lanes(&m->params) * sizeof lanes[0]);
     return rc;
 }
+
+plmm_status plmm_client_round_residual(const plmm_client_round *m, float *residual, uint32_t *lanes,
+                                       const float *delta, size_t length, plmm_error *err)
+{
+    if (m->state != PLMM_CLIENT_MASKING || m->params.noise != PLMM_NOISE_NONE) {
+        return plmm_fail(err, PLMM_ERR_STATE, "no masking without noise was asked for");
+    }
+    plmm_encoding e = plmm_round_encoding(&m->params);
+    int32_t *plain = (int32_t *)lanes;
+    PLMM_TRY(plmm_encode_int(plain, NULL, &e, delta, length, m->weight, NULL, &m->rounding, err));
+    plmm_encode_residual(residual, &e, plain, delta, length, m->weight);
+    plmm_wipe(lanes, plmm_round_lanes(&m->params) * sizeof lanes[0]);
+    return PLMM_OK;
+}

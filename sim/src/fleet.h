@@ -25,6 +25,7 @@
 #include "plmm/client_round.h"
 #include "plmm/embed.h"
 #include "plmm/event_queue.h"
+#include "plmm/feedback.h"
 #include "plmm/manifest.h"
 #include "plmm/merge.h"
 #include "plmm/pool.h"
@@ -98,6 +99,7 @@ typedef struct client {
     job_state job;
     float *delta;
     size_t delta_len;
+    plmm_feedback feedback; /* empty unless secagg.error_feedback */
     plmm_trainer_stats stats;
     uint64_t trained_at_ms;
 } client;

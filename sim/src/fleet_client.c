@@ -29,6 +29,7 @@ void client_free(client *c)
     plmm_free(c->plain);
     plmm_free(c->delta);
     plmm_free(c->spent);
+    plmm_feedback_free(&c->feedback);
     plmm_wipe(&c->key, sizeof c->key);
     *c = (client){0};
 }
@@ -93,6 +94,7 @@ static void vanish(fleet *f, client *c, int step_gone)
 static plmm_status crash(fleet *f, client *c, plmm_error *err)
 {
     plmm_client_round_free(c->m);
+    plmm_feedback_free(&c->feedback);
     c->m = NULL;
     c->down = true;
     c->generation++;
@@ -171,6 +173,7 @@ static plmm_status finish(fleet *f, client *c, const plmm_client_action *a, plmm
         c->last_round = a->round;
         c->last_attempt = a->attempt;
     }
+    plmm_feedback_settle(&c->feedback, a->type == PLMM_CLIENT_DO_FINISH);
     drop_round(f, c);
     if (!fetch) {
         return PLMM_OK;

@@ -92,6 +92,9 @@ static plmm_status train_one(void *ctx, size_t index, uint32_t thread, plmm_erro
     plmm_status rc =
         plmm_trainer_run(f->workers[thread].trainer, f->model, f->experts[c->expert].adapter, NULL,
                          &f->holders[c->device].examples[c->expert], &p, c->delta, &c->stats, err);
+    if (rc == PLMM_OK && f->cfg->secagg.error_feedback != 0) {
+        plmm_feedback_add(&c->feedback, &c->params, c->delta);
+    }
     if (rc == PLMM_OK && f->holders[c->device].traits.lies) {
         lie(c);
     }
@@ -150,6 +153,9 @@ plmm_status job_mask(fleet *f, client *c, plmm_hash *digest, plmm_error *err)
     rc = rc != PLMM_OK
              ? rc
              : plmm_client_round_mask(c->m, payload, digest, lanes, c->delta, c->delta_len, err);
+    if (rc == PLMM_OK && f->cfg->secagg.error_feedback != 0) {
+        rc = plmm_feedback_take(&c->feedback, c->m, &c->params, lanes, c->delta, err);
+    }
     plmm_free(lanes);
     if (rc != PLMM_OK) {
         plmm_free(payload);

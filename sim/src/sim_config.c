@@ -3,6 +3,7 @@
 #include "plmm/alloc.h"
 #include "plmm/encode.h"
 #include "plmm/federate.h"
+#include "plmm/feedback.h"
 #include "plmm/file.h"
 #include "plmm/graph.h"
 #include "plmm/limits.h"
@@ -112,6 +113,9 @@ static const plmm_config_key keys[] = {
                     "bytes each); 0: fresh keys in each round"),
     PLMM_CONFIG_U32(C, secagg.rotate, "secagg.rotate", "0", 0, 1,
                     "1: a random rotation spreads an update over its coordinates before rounding"),
+    PLMM_CONFIG_U32(C, secagg.error_feedback, "secagg.error_feedback", "0", 0, 1,
+                    "1: devices add what rounding took to their next update (not with noise, nor "
+                    "with train.method alternate)"),
     PLMM_CONFIG_U32(C, secagg.n_min, "secagg.n_min", "10", 3, 10000,
                     "fewest updates that may be summed; devices insist on it"),
     PLMM_CONFIG_U32(C, secagg.roster_min, "secagg.roster_min", "0", 0, 10000,
@@ -346,6 +350,10 @@ plmm_status plmm_sim_config_check(const plmm_sim_config *c, plmm_error *err)
     }
     plmm_method method;
     PLMM_TRY(plmm_method_parse(c->train.method, &method, err));
+    if (c->secagg.error_feedback != 0 &&
+        plmm_feedback_check((uint32_t)method, c->privacy.noise, err) != PLMM_OK) {
+        return plmm_fail_in(err, PLMM_ERR_CONFIG, "secagg.error_feedback is 1");
+    }
     PLMM_TRY(check_data(c, err));
     PLMM_TRY(check_privacy(c, err));
     return check_secagg(c, err);

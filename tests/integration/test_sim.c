@@ -118,6 +118,31 @@ static void stormy(small_sim *s)
     plmm_run_free(two);
 }
 
+/* A coarse quantiser with error feedback: sums stay exact through faults, threads change nothing, and
+ * the second round is another than without it. */
+static void fed_back(small_sim *s)
+{
+    faults_on(s);
+    small_sim_set(s, "train.method=ffa");
+    small_sim_set(s, "secagg.quant_bits=6");
+    plmm_run *without = small_sim_run(s, 1, false);
+    small_sim_set(s, "secagg.error_feedback=1");
+    plmm_run *one = small_sim_run(s, 1, false);
+    plmm_run *two = small_sim_run(s, 2, false);
+    if (without != NULL && one != NULL && two != NULL) {
+        sound(one, 4);
+        same_bytes(one, two);
+        bool differs = false;
+        for (size_t i = 0; i < one->n_scores && one->n_scores == without->n_scores; i++) {
+            differs = differs || one->scores[i].nll != without->scores[i].nll;
+        }
+        CHECK(differs, "feedback changes nothing");
+    }
+    plmm_run_free(without);
+    plmm_run_free(one);
+    plmm_run_free(two);
+}
+
 /* Rounds in groups: disjoint, each exact; and the groups in which a device lied differ from the
  * others by their length. */
 static void grouped(small_sim *s)
@@ -302,6 +327,9 @@ int main(void)
     stormy(&s);
     replayed(&s);
     from_files(&s);
+    small_sim_close(&s);
+    small_sim_open(&s);
+    fed_back(&s);
     small_sim_close(&s);
     small_sim_open(&s);
     grouped(&s);

@@ -105,6 +105,9 @@ typedef struct fleet {
     uint64_t faults_end;         /* virtual time after which nothing goes wrong */
     fleet_tap tap;
     void *tap_arg;
+    /* Called when a device has masked its vector and its machine does not know it yet. */
+    void (*masking)(struct fleet *f, uint32_t i, void *arg);
+    void *masking_arg;
     /* outcome and books */
     bool finished, aborted;
     plmm_abort reason;
@@ -402,6 +405,9 @@ static inline void fleet_client_train(fleet *f, uint32_t i, const plmm_client_ac
     CHECK(plmm_client_round_mask(d->m, d->payload.p, &d->digest, lanes, d->delta, f->length,
                                  &err) == PLMM_OK,
           "%s", err.msg);
+    if (f->masking != NULL) {
+        f->masking(f, i, f->masking_arg);
+    }
     fleet_client_event(
         f, i, (plmm_client_event){.type = PLMM_CLIENT_EV_MASKED, .digest = d->digest}, NULL);
 }

@@ -6,7 +6,7 @@
 static void refused(void)
 {
     static const struct {
-        const char *set[2];
+        const char *set[3];
         const char *says;
     } rows[] = {
         {{"secagg.gama=0.1"}, "secagg.gamma"},
@@ -26,11 +26,15 @@ static void refused(void)
         {{"lora.targets=[]"}, "lora.targets"},
         {{"secagg.silence_ms=5", "secagg.resend_ms=5"}, "secagg.silence_ms"},
         {{"secagg.delta=0.9"}, "secagg"},
+        {{"secagg.error_feedback=1"}, "secagg.error_feedback is 1"},
+        {{"secagg.error_feedback=1", "train.method=ffa"}, NULL},
+        {{"secagg.error_feedback=1", "train.method=ffa", "privacy.noise=skellam"},
+         "secagg.error_feedback is 1"},
     };
     for (size_t i = 0; i < COUNT(rows); i++) {
         static plmm_sim_config c;
         plmm_error err = {0};
-        size_t n = rows[i].set[1] != NULL ? 2 : 1;
+        size_t n = rows[i].set[2] != NULL ? 3 : rows[i].set[1] != NULL ? 2 : 1;
         plmm_status rc = plmm_sim_config_load(&c, NULL, rows[i].set, n, &err);
         bool good = rows[i].says == NULL;
         CHECK((rc == PLMM_OK) == good, "%s: status %d %s", rows[i].set[0], rc, err.msg);

@@ -36,6 +36,7 @@ typedef struct plmm_join_config {
     uint32_t rounds;    /* completed rounds to take part in; 0: until plmm_join_stop */
     uint32_t resend_ms; /* see plmm_client_config */
     uint32_t silence_ms;
+    bool error_feedback;  /* see plmm/feedback.h; the caller has checked the method */
     uint32_t patience_ms; /* give up when no round was joined for so long */
 } plmm_join_config;
 

@@ -198,4 +198,12 @@ PLMM_NODISCARD plmm_status plmm_client_round_mask(const plmm_client_round *m, ui
                                                   const float *delta, size_t length,
                                                   plmm_error *err);
 
+/* What rounding takes from delta in this round (plmm_encode_residual): between
+ * plmm_client_round_mask and MASKED, for a device that adds it to its next update. residual and
+ * delta do not overlap; lanes as above. PLMM_ERR_STATE if the machine is not in MASKING or the
+ * round has noise; else as plmm_client_round_mask. Does not change the machine. */
+PLMM_NODISCARD plmm_status plmm_client_round_residual(const plmm_client_round *m, float *residual,
+                                                      uint32_t *lanes, const float *delta,
+                                                      size_t length, plmm_error *err);
+
 #endif

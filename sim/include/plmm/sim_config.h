@@ -56,7 +56,7 @@ typedef struct plmm_sim_config {
         double over, gamma, delta;
         uint32_t sigma, eta, trust, quant_bits, weight_max;
         double clip;
-        uint32_t rotate;
+        uint32_t rotate, error_feedback;
         uint32_t gather_ms, phase_ms, train_ms, period_ms, resend_ms, silence_ms;
     } secagg;
     struct {
