@@ -30,9 +30,12 @@ static void must(plmm_status rc)
 /* ---- the peer: a vector added, by the widest registers there are ---- */
 
 #if defined(__x86_64__)
-__attribute__((target("avx512f,prefer-vector-width=512"))) static void add_512(uint32_t *x,
-                                                                               const uint32_t *y,
-                                                                               size_t n)
+#if defined(__clang__)
+#define WIDEST "avx512f"
+#else
+#define WIDEST "avx512f,prefer-vector-width=512"
+#endif
+__attribute__((target(WIDEST))) static void add_512(uint32_t *x, const uint32_t *y, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         x[i] += y[i];

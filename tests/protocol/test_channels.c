@@ -37,7 +37,7 @@ static bool same(const plmm_key *a, const plmm_key *b)
 /* Whoever computes it, from the table or by X25519, whenever they last met. */
 static void test_both_sides(void)
 {
-    plmm_channels *a, *b;
+    plmm_channels *a = NULL, *b = NULL;
     plmm_channel_key ka = key_of(1, 10), kb = key_of(2, 13);
     plmm_channel_peer pa = peer_of(1, &ka), pb = peer_of(2, &kb);
     CHECK(plmm_channels_new(&a, 4, NULL) == PLMM_OK && plmm_channels_new(&b, 4, NULL) == PLMM_OK,
