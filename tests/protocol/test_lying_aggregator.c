@@ -786,6 +786,8 @@ static void test_second(void)
         fleet_start(f);
         fleet_run(f);
         const fleet_device *d = &f->d[0];
+        CHECK(d->refusal == PLMM_REFUSAL_TWO_STORIES, "second %s: %s", plmm_message_str(c.type),
+              plmm_refusal_str(d->refusal));
         CHECK(c.done && d->aborted == PLMM_ABORT_LIE && strstr(d->text, "two different") != NULL,
               "second %s after %s: %s", plmm_message_str(c.type), plmm_message_str(c.after),
               d->text);

@@ -560,6 +560,67 @@ static void test_no_seal(void)
     fleet_free(f);
 }
 
+/* Answers that are not the registrar's, or not to this request, change nothing; the true one comes
+ * after them. */
+static void feed_seal(fleet *f, forgery *g, const plmm_sign_sk *key, plmm_status want,
+                      const char *what)
+{
+    plmm_agg_actions out;
+    plmm_error err = {0};
+    fleet_bytes b = forge_seal(g, key);
+    plmm_agg_event e = {.type = PLMM_AGG_EV_SEALED, .now_ms = f->now, .bytes = b.p, .len = b.len};
+    plmm_status rc = plmm_agg_round_step(f->agg, &e, &out, &err);
+    CHECK(rc == want && out.n == 0, "%s: %s: %s", what, plmm_status_str(rc), err.msg);
+    plmm_free(b.p);
+}
+
+static void false_answers(fleet *f)
+{
+    static forgery g, h;
+    plmm_enrolled all = {f->enrolled, f->enrolled_n};
+    plmm_seal_answer a;
+    CHECK(plmm_registrar_seal(f->registrar, f->request.p, f->request.len, &all, &answer, NULL) ==
+              PLMM_OK,
+          "an answer");
+    fleet_bytes frame = {answer.frame, answer.frame_len};
+    forge_open(&g, &frame);
+    CHECK(plmm_seal_answer_decode(&a, &g.f, NULL) == PLMM_OK, "decode");
+    h = g;
+    feed_seal(f, &h, &f->agg_sk, PLMM_ERR_AUTH, "by the aggregator");
+    h.f.attempt++;
+    feed_seal(f, &h, &f->registrar_sk, PLMM_ERR_PEER, "of another attempt");
+    h = g;
+    h.f.sender = 1000;
+    feed_seal(f, &h, &f->registrar_sk, PLMM_ERR_PEER, "by a device");
+    h = g;
+    plmm_seal_answer other = a;
+    other.seal.root.b[0] ^= 1;
+    plmm_round_seal_sign(&other.seal, "medicine", &f->registrar_sk);
+    h.f.body_len = plmm_seal_answer_encode(h.f.body, &other);
+    feed_seal(f, &h, &f->registrar_sk, PLMM_ERR_PEER, "of another roster");
+    other = a;
+    other.seal.signature.b[0] ^= 1;
+    h.f.body_len = plmm_seal_answer_encode(h.f.body, &other);
+    feed_seal(f, &h, &f->registrar_sk, PLMM_ERR_AUTH, "a seal that is not signed");
+}
+
+static void test_false_answers(void)
+{
+    fleet *f = fleet_new(N, 3, 45);
+    f->mute_registrar = true;
+    fleet_start(f);
+    fleet_run(f);
+    CHECK(f->aborted && f->reason == PLMM_ABORT_NO_SEAL && strstr(f->text, "did not answer"),
+          "a silent registrar ends the round: %s", f->text);
+    fleet_free(f);
+    f = fleet_new(N, 3, 45);
+    f->before_seal = false_answers;
+    fleet_start(f);
+    fleet_run(f);
+    CHECK(f->finished, "false answers do not: %s", f->text);
+    fleet_free(f);
+}
+
 /* ---- the chain ---- */
 
 static void test_chain(void)
@@ -634,6 +695,7 @@ int main(void)
     test_rate();
     test_stranger();
     test_no_seal();
+    test_false_answers();
     CHECK(plmm_alloc_live() == 0, "%ld blocks leaked", plmm_alloc_live());
     return plmm_test_end();
 }

@@ -88,8 +88,10 @@ typedef struct fleet {
     plmm_seed chain; /* the registrar's */
     uint64_t enrolled[FLEET_MAX];
     uint32_t enrolled_n;
-    uint32_t seals;      /* requests that were sealed */
-    fleet_bytes request; /* the last one */
+    uint32_t seals;                       /* requests that were sealed */
+    fleet_bytes request;                  /* the last one */
+    bool mute_registrar;                  /* it does not answer */
+    void (*before_seal)(struct fleet *f); /* called when the seal was asked for */
     fleet_device d[FLEET_MAX];
     uint32_t *sum, result[FLEET_LENGTH_MAX + 2];
     fleet_journal journal;
@@ -598,11 +600,17 @@ static inline void fleet_agg_seal(fleet *f, const plmm_agg_action *a)
     static plmm_registrar_answer answer;
     plmm_enrolled enrolled = {f->enrolled, f->enrolled_n};
     plmm_error err = {0};
+    plmm_free(f->request.p);
+    f->request = fleet_copy(a->bytes, a->len);
+    if (f->mute_registrar) {
+        return;
+    }
+    if (f->before_seal != NULL) {
+        f->before_seal(f);
+    }
     CHECK(plmm_registrar_seal(f->registrar, a->bytes, a->len, &enrolled, &answer, &err) == PLMM_OK,
           "%s", err.msg);
     f->seals += answer.record_len > 0;
-    plmm_free(f->request.p);
-    f->request = fleet_copy(a->bytes, a->len);
     fleet_bytes frame = fleet_copy(answer.frame, answer.frame_len);
     fleet_agg_event(
         f, (plmm_agg_event){.type = PLMM_AGG_EV_SEALED, .bytes = frame.p, .len = frame.len}, NULL);
