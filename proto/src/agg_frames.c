@@ -66,6 +66,12 @@ static void result_body(const plmm_agg_round *m, plmm_frame *f, const plmm_slot 
     } else if (m->phase == PLMM_AGG_GATHER && plmm_lottery_has(&m->lottery, f->receiver)) {
         r.reason = (uint32_t)PLMM_ABORT_MODEL;
     }
+    const plmm_away *away = &m->away[f->receiver % PLMM_AWAY];
+    if (slot != NULL) {
+        memcpy(r.nonce, slot->nonce, sizeof r.nonce);
+    } else if (away->device == f->receiver) {
+        memcpy(r.nonce, away->nonce, sizeof r.nonce);
+    }
     f->body_len = plmm_result_encode(f->body, &r);
 }
 

@@ -19,10 +19,18 @@
 
 /* A device that checked in. */
 typedef struct plmm_slot {
-    plmm_entry entry; /* the certificate; the advert once it is there */
-    uint32_t index;   /* on the roster, or PLMM_NONE */
+    plmm_entry entry;  /* the certificate; the advert once it is there */
+    uint8_t nonce[16]; /* of its last check-in */
+    uint32_t index;    /* on the roster, or PLMM_NONE */
     bool invited, advertised;
 } plmm_slot;
+
+/* A check-in that was turned away, for the result that answers it. */
+enum { PLMM_AWAY = 256 };
+typedef struct plmm_away {
+    uint64_t device;
+    uint8_t nonce[16];
+} plmm_away;
 
 /* What a device on the roster has done. */
 enum {
@@ -74,7 +82,8 @@ struct plmm_agg_round {
     plmm_slot *slots;
     uint32_t *table;
     uint32_t slots_n, table_mask, invited_n, adverts_n;
-    uint32_t *keys; /* hash table of public keys: kinds * slot + kind + 1 */
+    plmm_away away[PLMM_AWAY]; /* by id mod PLMM_AWAY: the last one */
+    uint32_t *keys;            /* hash table of public keys: kinds * slot + kind + 1 */
     uint32_t keys_mask;
 
     /* From the roster on; index i is the place on the roster. */

@@ -125,6 +125,9 @@ static plmm_status on_checkin(plmm_agg_round *m, plmm_agg_step *s)
         return plmm_fail(s->err, PLMM_ERR_PEER, "device %llu does not have mask stream %u",
                          (unsigned long long)s->frame.sender, m->cfg.params.stream);
     }
+    plmm_away *away = &m->away[s->frame.sender % PLMM_AWAY];
+    away->device = s->frame.sender;
+    memcpy(away->nonce, c.nonce, sizeof c.nonce);
     bool other = !plmm_equal(&c.model, &m->cfg.params.model, sizeof c.model);
     bool eligible = plmm_lottery_has(&m->lottery, s->frame.sender);
     if (m->phase != PLMM_AGG_GATHER || other || !eligible) {
@@ -142,11 +145,21 @@ static plmm_status on_checkin(plmm_agg_round *m, plmm_agg_step *s)
     take(m, s);
     plmm_slot *slot = plmm_agg_seat(m, c.certificate.device);
     slot->entry.certificate = c.certificate;
+    memcpy(slot->nonce, c.nonce, sizeof c.nonce);
     plmm_agg_key_note(m, slot, PLMM_KEY_IDENTITY);
     if (m->slots_n == m->cfg.checkins_max) {
         plmm_agg_close(m, s->out);
     }
     return PLMM_OK;
+}
+
+/* Of a device that has its place: it may have begun anew, so what answers it is for this one. */
+static plmm_status again(plmm_agg_round *m, plmm_agg_step *s)
+{
+    plmm_checkin c;
+    PLMM_TRY(plmm_checkin_decode(&c, &s->frame, s->err));
+    memcpy(s->slot->nonce, c.nonce, sizeof c.nonce);
+    return stale(m, s);
 }
 
 /* ---- R0 ---- */
@@ -415,7 +428,7 @@ plmm_status plmm_agg_on_frame(plmm_agg_round *m, plmm_agg_step *s)
     }
     PLMM_TRY(frame_check(m, s));
     if (s->frame.type == PLMM_MSG_CHECKIN) {
-        return stale(m, s);
+        return again(m, s);
     }
     if (s->frame.type == PLMM_MSG_POLL) {
         repeat(m, s);

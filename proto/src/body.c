@@ -80,6 +80,7 @@ uint32_t plmm_checkin_encode(uint8_t out[PLMM_BODY_MAX], const plmm_checkin *m)
     PUT(b.certificate, m->certificate.signature.b);
     PUT(b.model, m->model.b);
     b.streams = m->streams;
+    PUT(b.nonce, m->nonce);
     return encode(out, plmm_v1_Checkin_fields, &b);
 }
 
@@ -92,6 +93,7 @@ plmm_status plmm_checkin_decode(plmm_checkin *m, const plmm_frame *f, plmm_error
     TAKE(c.certificate.key.b, b.key, ok);
     TAKE(c.certificate.signature.b, b.certificate, ok);
     TAKE(c.model.b, b.model, ok);
+    TAKE(c.nonce, b.nonce, ok);
     PLMM_TRY(sized(ok, f, err));
     *m = c;
     return PLMM_OK;
@@ -309,6 +311,7 @@ uint32_t plmm_result_encode(uint8_t out[PLMM_BODY_MAX], const plmm_result *m)
 {
     plmm_v1_Result b = {.reason = m->reason, .survivors = m->survivors};
     PUT(b.model, m->model.b);
+    PUT(b.nonce, m->nonce);
     return encode(out, plmm_v1_Result_fields, &b);
 }
 
@@ -319,6 +322,7 @@ plmm_status plmm_result_decode(plmm_result *m, const plmm_frame *f, plmm_error *
     plmm_result r = {.reason = b.reason, .survivors = b.survivors};
     bool ok = true;
     TAKE(r.model.b, b.model, ok);
+    TAKE(r.nonce, b.nonce, ok);
     PLMM_TRY(sized(ok, f, err));
     *m = r;
     return PLMM_OK;

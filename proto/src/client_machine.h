@@ -60,9 +60,10 @@ struct plmm_client_round {
     plmm_hash params_hash;
     plmm_entry own;
     plmm_session session;
-    plmm_link link;   /* last verified */
-    uint32_t self;    /* own index on the roster */
-    plmm_oneshot *os; /* one-shot rounds only */
+    plmm_link link;    /* last verified */
+    uint8_t nonce[16]; /* of the check-in */
+    uint32_t self;     /* own index on the roster */
+    plmm_oneshot *os;  /* one-shot rounds only */
     uint32_t weight;
     plmm_hash statement;                  /* from SURVIVORS on: what the MACs of R3 say */
     uint8_t *sharers, *going, *survivors; /* sets over the roster; one block, at sharers */

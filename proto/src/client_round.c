@@ -283,6 +283,10 @@ static plmm_status on_result(plmm_client_round *m, plmm_client_step *s)
 {
     plmm_result r;
     PLMM_TRY(plmm_result_decode(&r, &s->frame, s->err));
+    if (m->state == PLMM_CLIENT_CHECKED_IN && memcmp(r.nonce, m->nonce, sizeof r.nonce) != 0) {
+        s->out->refusal = PLMM_REFUSAL_ROUND;
+        return plmm_fail(s->err, PLMM_ERR_STALE, "a result that answers another check-in");
+    }
     if (r.reason == PLMM_ABORT_NONE && m->state >= PLMM_CLIENT_UPLOADED) {
         plmm_client_action *a = plmm_client_emit(s->out, PLMM_CLIENT_DO_FINISH);
         a->round = m->params.round;
@@ -419,8 +423,12 @@ static plmm_status on_start(plmm_client_round *m, plmm_client_step *s)
     m->seed = s->event->seed;
     plmm_frame f;
     plmm_client_frame_init(m, &f, PLMM_MSG_CHECKIN);
+    plmm_seed fresh;
+    plmm_seed_derive(&fresh, &m->seed, "nonce.ci", 0);
+    memcpy(m->nonce, fresh.b, sizeof m->nonce);
     plmm_checkin c = {
         .certificate = m->cfg.certificate, .model = m->cfg.model, .streams = m->cfg.policy.streams};
+    memcpy(c.nonce, m->nonce, sizeof c.nonce);
     f.body_len = plmm_checkin_encode(f.body, &c);
     plmm_frame_head(m->out, &m->out_len, &f, &m->cfg.key);
     m->state = PLMM_CLIENT_CHECKED_IN;

@@ -32,11 +32,13 @@ typedef struct _plmm_v1_Envelope {
 typedef PB_BYTES_ARRAY_T(32) plmm_v1_Checkin_key_t;
 typedef PB_BYTES_ARRAY_T(64) plmm_v1_Checkin_certificate_t;
 typedef PB_BYTES_ARRAY_T(32) plmm_v1_Checkin_model_t;
+typedef PB_BYTES_ARRAY_T(16) plmm_v1_Checkin_nonce_t;
 typedef struct _plmm_v1_Checkin {
     plmm_v1_Checkin_key_t key; /* identity of the device */
     plmm_v1_Checkin_certificate_t certificate; /* the registrar's signature over (expert, device, key) */
     plmm_v1_Checkin_model_t model; /* hash of the manifest of the version it has */
     uint32_t streams; /* bit s: mask stream s */
+    plmm_v1_Checkin_nonce_t nonce; /* 16 octets, fresh; echoed by the result */
 } plmm_v1_Checkin;
 
 typedef PB_BYTES_ARRAY_T(32) plmm_v1_Params_names_t;
@@ -126,10 +128,12 @@ typedef struct _plmm_v1_SealAnswer { /* body of SEAL */
 } plmm_v1_SealAnswer;
 
 typedef PB_BYTES_ARRAY_T(32) plmm_v1_Result_model_t;
+typedef PB_BYTES_ARRAY_T(16) plmm_v1_Result_nonce_t;
 typedef struct _plmm_v1_Result {
     uint32_t reason; /* 0: the round completed */
     uint32_t survivors;
     plmm_v1_Result_model_t model; /* hash of the manifest of the newest version */
+    plmm_v1_Result_nonce_t nonce; /* of the check-in */
 } plmm_v1_Result;
 
 typedef PB_BYTES_ARRAY_T(32) plmm_v1_ManifestFile_digest_t;
@@ -176,25 +180,25 @@ extern "C" {
 
 /* Initializer values for message structs */
 #define plmm_v1_Envelope_init_default            {0, 0, "", 0, 0, {0, {0}}, 0, 0, {0, {0}}, 0, {0, {0}}, {0, {0}}}
-#define plmm_v1_Checkin_init_default             {{0, {0}}, {0, {0}}, {0, {0}}, 0}
+#define plmm_v1_Checkin_init_default             {{0, {0}}, {0, {0}}, {0, {0}}, 0, {0, {0}}}
 #define plmm_v1_Params_init_default              {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {0, {0}}, {0, {0}}, {0, {0}}, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 #define plmm_v1_Advert_init_default              {{0, {0}}, {0, {0}}, {0, {0}}, {0, {0}}, {0, {0}}, 0}
 #define plmm_v1_Seal_init_default                {0, {0, {0}}, {0, {0}}, {0, {0}}, 0, 0, 0, 0, {0, {0}}, {0, {0}}}
 #define plmm_v1_Roster_init_default              {0, 0, false, plmm_v1_Seal_init_default}
 #define plmm_v1_SealAnswer_init_default          {0, "", false, plmm_v1_Seal_init_default}
-#define plmm_v1_Result_init_default              {0, 0, {0, {0}}}
+#define plmm_v1_Result_init_default              {0, 0, {0, {0}}, {0, {0}}}
 #define plmm_v1_ManifestFile_init_default        {"", 0, {0, {0}}}
 #define plmm_v1_Manifest_init_default            {"", 0, {0, {0}}, {0, {0}}, 0, 0, 0, 0, 0, {plmm_v1_ManifestFile_init_default, plmm_v1_ManifestFile_init_default, plmm_v1_ManifestFile_init_default, plmm_v1_ManifestFile_init_default, plmm_v1_ManifestFile_init_default, plmm_v1_ManifestFile_init_default, plmm_v1_ManifestFile_init_default, plmm_v1_ManifestFile_init_default, plmm_v1_ManifestFile_init_default, plmm_v1_ManifestFile_init_default, plmm_v1_ManifestFile_init_default, plmm_v1_ManifestFile_init_default, plmm_v1_ManifestFile_init_default, plmm_v1_ManifestFile_init_default, plmm_v1_ManifestFile_init_default, plmm_v1_ManifestFile_init_default}, {0, {0}}}
 #define plmm_v1_ManifestRequest_init_default     {{0, {0}}}
 #define plmm_v1_ChunkRequest_init_default        {{0, {0}}, 0, 0, 0}
 #define plmm_v1_Envelope_init_zero               {0, 0, "", 0, 0, {0, {0}}, 0, 0, {0, {0}}, 0, {0, {0}}, {0, {0}}}
-#define plmm_v1_Checkin_init_zero                {{0, {0}}, {0, {0}}, {0, {0}}, 0}
+#define plmm_v1_Checkin_init_zero                {{0, {0}}, {0, {0}}, {0, {0}}, 0, {0, {0}}}
 #define plmm_v1_Params_init_zero                 {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {0, {0}}, {0, {0}}, {0, {0}}, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 #define plmm_v1_Advert_init_zero                 {{0, {0}}, {0, {0}}, {0, {0}}, {0, {0}}, {0, {0}}, 0}
 #define plmm_v1_Seal_init_zero                   {0, {0, {0}}, {0, {0}}, {0, {0}}, 0, 0, 0, 0, {0, {0}}, {0, {0}}}
 #define plmm_v1_Roster_init_zero                 {0, 0, false, plmm_v1_Seal_init_zero}
 #define plmm_v1_SealAnswer_init_zero             {0, "", false, plmm_v1_Seal_init_zero}
-#define plmm_v1_Result_init_zero                 {0, 0, {0, {0}}}
+#define plmm_v1_Result_init_zero                 {0, 0, {0, {0}}, {0, {0}}}
 #define plmm_v1_ManifestFile_init_zero           {"", 0, {0, {0}}}
 #define plmm_v1_Manifest_init_zero               {"", 0, {0, {0}}, {0, {0}}, 0, 0, 0, 0, 0, {plmm_v1_ManifestFile_init_zero, plmm_v1_ManifestFile_init_zero, plmm_v1_ManifestFile_init_zero, plmm_v1_ManifestFile_init_zero, plmm_v1_ManifestFile_init_zero, plmm_v1_ManifestFile_init_zero, plmm_v1_ManifestFile_init_zero, plmm_v1_ManifestFile_init_zero, plmm_v1_ManifestFile_init_zero, plmm_v1_ManifestFile_init_zero, plmm_v1_ManifestFile_init_zero, plmm_v1_ManifestFile_init_zero, plmm_v1_ManifestFile_init_zero, plmm_v1_ManifestFile_init_zero, plmm_v1_ManifestFile_init_zero, plmm_v1_ManifestFile_init_zero}, {0, {0}}}
 #define plmm_v1_ManifestRequest_init_zero        {{0, {0}}}
@@ -217,6 +221,7 @@ extern "C" {
 #define plmm_v1_Checkin_certificate_tag          2
 #define plmm_v1_Checkin_model_tag                3
 #define plmm_v1_Checkin_streams_tag              4
+#define plmm_v1_Checkin_nonce_tag                5
 #define plmm_v1_Params_cohort_tag                1
 #define plmm_v1_Params_n_min_tag                 2
 #define plmm_v1_Params_gamma_ppm_tag             3
@@ -274,6 +279,7 @@ extern "C" {
 #define plmm_v1_Result_reason_tag                1
 #define plmm_v1_Result_survivors_tag             2
 #define plmm_v1_Result_model_tag                 3
+#define plmm_v1_Result_nonce_tag                 4
 #define plmm_v1_ManifestFile_name_tag            1
 #define plmm_v1_ManifestFile_size_tag            2
 #define plmm_v1_ManifestFile_digest_tag          3
@@ -314,7 +320,8 @@ X(a, STATIC,   SINGULAR, BYTES,    signature,        12)
 X(a, STATIC,   SINGULAR, BYTES,    key,               1) \
 X(a, STATIC,   SINGULAR, BYTES,    certificate,       2) \
 X(a, STATIC,   SINGULAR, BYTES,    model,             3) \
-X(a, STATIC,   SINGULAR, UINT32,   streams,           4)
+X(a, STATIC,   SINGULAR, UINT32,   streams,           4) \
+X(a, STATIC,   SINGULAR, BYTES,    nonce,             5)
 #define plmm_v1_Checkin_CALLBACK NULL
 #define plmm_v1_Checkin_DEFAULT NULL
 
@@ -397,7 +404,8 @@ X(a, STATIC,   OPTIONAL, MESSAGE,  seal,              3)
 #define plmm_v1_Result_FIELDLIST(X, a) \
 X(a, STATIC,   SINGULAR, UINT32,   reason,            1) \
 X(a, STATIC,   SINGULAR, UINT32,   survivors,         2) \
-X(a, STATIC,   SINGULAR, BYTES,    model,             3)
+X(a, STATIC,   SINGULAR, BYTES,    model,             3) \
+X(a, STATIC,   SINGULAR, BYTES,    nonce,             4)
 #define plmm_v1_Result_CALLBACK NULL
 #define plmm_v1_Result_DEFAULT NULL
 
@@ -465,14 +473,14 @@ extern const pb_msgdesc_t plmm_v1_ChunkRequest_msg;
 
 /* Maximum encoded size of messages (where known) */
 #define plmm_v1_Advert_size                      197
-#define plmm_v1_Checkin_size                     140
+#define plmm_v1_Checkin_size                     158
 #define plmm_v1_ChunkRequest_size                57
 #define plmm_v1_Envelope_size                    3315
 #define plmm_v1_ManifestFile_size                142
 #define plmm_v1_ManifestRequest_size             34
 #define plmm_v1_Manifest_size                    2543
 #define plmm_v1_Params_size                      304
-#define plmm_v1_Result_size                      46
+#define plmm_v1_Result_size                      64
 #define plmm_v1_Roster_size                      252
 #define plmm_v1_SealAnswer_size                  408
 #define plmm_v1_Seal_size                        237

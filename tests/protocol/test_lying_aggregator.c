@@ -874,6 +874,53 @@ static void test_noise(void)
     fleet_free(f);
 }
 
+/* A result of before, replayed to a device that has checked in: it waits on. (The round goes on,
+ * and the true result of a device that is turned away has its nonce.) */
+static bool old_result_tap(fleet *f, uint32_t from, uint32_t to, fleet_bytes *frame, void *arg)
+{
+    static forgery g;
+    bool *done = arg;
+    (void)frame;
+    if (from != FLEET_AGG || to != 0 || *done) {
+        return true;
+    }
+    *done = true; /* the first thing device 0 hears */
+    plmm_result r = {.reason = (uint32_t)PLMM_ABORT_NOT_SELECTED, .nonce = {1, 2, 3}};
+    memset(&g, 0, sizeof g);
+    g.f = (plmm_frame){.type = PLMM_MSG_RESULT,
+                       .expert = "medicine",
+                       .round = 6,
+                       .attempt = 1,
+                       .sender = PLMM_AGGREGATOR_ID,
+                       .receiver = 1000};
+    g.f.body_len = plmm_result_encode(g.f.body, &r);
+    feed(f, 0, &g, &f->agg_sk, PLMM_ERR_STALE, "a result of another check-in");
+    return true;
+}
+
+static void test_old_result(void)
+{
+    bool done = false;
+    fleet *f = fleet_of_20(82);
+    f->tap = old_result_tap;
+    f->tap_arg = &done;
+    fleet_start(f);
+    fleet_run(f);
+    CHECK(done && f->finished && f->d[0].finished, "it is in the round: %s", f->d[0].text);
+    fleet_free(f);
+    f = fleet_of_20(83);
+    f->cfg.params.cohort = 16;
+    f->cfg.checkins_max = 20;
+    fleet_start(f);
+    fleet_run(f);
+    uint32_t away = 0;
+    for (uint32_t i = 0; i < N; i++) {
+        away += f->d[i].aborted == PLMM_ABORT_NOT_SELECTED;
+    }
+    CHECK(away >= 2, "who is not invited hears so: %u", away);
+    fleet_free(f);
+}
+
 /* A round this device was in before, or an older one, is not entered again (C6). */
 static void test_replayed_round(void)
 {
@@ -905,6 +952,7 @@ int main(int argc, char **argv)
     test_second();
     test_noise();
     test_replayed_round();
+    test_old_result();
     CHECK(plmm_alloc_live() == 0, "%ld blocks leaked", plmm_alloc_live());
     return plmm_test_end();
 }

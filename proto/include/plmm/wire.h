@@ -110,8 +110,9 @@ void plmm_bulk_hash(plmm_hash *out, const uint8_t *bulk, size_t len);
 
 typedef struct plmm_checkin {
     plmm_certificate certificate;
-    plmm_hash model;  /* the version this device has */
-    uint32_t streams; /* bit s: it has mask stream s */
+    plmm_hash model;   /* the version this device has */
+    uint32_t streams;  /* bit s: it has mask stream s */
+    uint8_t nonce[16]; /* fresh: a result for this check-in echoes it */
 } plmm_checkin;
 
 typedef struct plmm_advert {
@@ -139,6 +140,7 @@ typedef struct plmm_result {
     uint32_t reason;    /* plmm_abort; 0: the round completed */
     uint32_t survivors; /* vectors in the sum */
     plmm_hash model;    /* of the version to fetch now */
+    uint8_t nonce[16];  /* of the check-in it answers; who is in the round goes by its name */
 } plmm_result;
 
 typedef struct plmm_chunk_request {
