@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { SYNC_MS = 10000, AWAY_MS = 1000, ASK_AGAIN_MS = 1000 };
+enum { AWAY_MS = 1000, ASK_AGAIN_MS = 1000 };
 
 plmm_status plmm__registrar_start(plmm__serve *s, plmm_error *err)
 {
@@ -33,7 +33,7 @@ static void ask_devices(plmm__serve *s)
         return;
     }
     s->registry.asked_ms = plmm_clock_ms();
-    plmm__sealer_devices(s->sealer, serial, SYNC_MS);
+    plmm__sealer_devices(s->sealer, serial, s->c->round.phase_ms);
 }
 
 bool plmm__registrar_sync(plmm__serve *s, bool begin)
