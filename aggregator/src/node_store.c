@@ -39,6 +39,7 @@ static const char *const steps[] = {
     "  time INTEGER NOT NULL) STRICT;"
     "DELETE FROM rounds; DELETE FROM journal; DELETE FROM payloads;"
     "ALTER TABLE rounds ADD COLUMN sealed INTEGER NOT NULL DEFAULT 0;",
+    "CREATE TABLE barred(device INTEGER PRIMARY KEY, until INTEGER NOT NULL) STRICT;",
 };
 static const plmm_db_schema schema = {.name = "aggregator state",
                                       .application = 0x706c6d41, /* "plmA" */
@@ -317,6 +318,27 @@ plmm_status plmm_node_device_count(plmm_node_store *s, uint64_t *enrolled, uint6
     *enrolled = (uint64_t)in;
     *revoked = (uint64_t)out;
     return PLMM_OK;
+}
+
+plmm_status plmm_node_device_bar(plmm_node_store *s, uint64_t id, uint64_t until, plmm_error *err)
+{
+    return PLMM_DB_RUN(s->db, err, "INSERT OR REPLACE INTO barred VALUES(?1, ?2)", plmm_arg_u(id),
+                       plmm_arg_u(until));
+}
+
+plmm_status plmm_node_device_barred(plmm_node_store *s, uint64_t id, uint64_t round,
+                                    plmm_error *err)
+{
+    const plmm_arg args[] = {plmm_arg_u(id)};
+    int64_t until = 0;
+    PLMM_TRY(
+        plmm_db_int(s->db, "SELECT until FROM barred WHERE device = ?1", args, 1, 0, &until, err));
+    return (uint64_t)until < round
+               ? PLMM_OK
+               : plmm_fail(err, PLMM_ERR_STATE,
+                           "device %" PRIu64 " made a round fail and is left out up to round "
+                           "%" PRId64,
+                           id, until);
 }
 
 /* ---- seals ---- */

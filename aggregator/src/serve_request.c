@@ -121,6 +121,11 @@ static void to_machine(plmm__serve *s, uint32_t pipe, const plmm_frame *f, const
         (void)plmm__registrar_sync(s, false);
         return;
     }
+    if (f->type == PLMM_MSG_CHECKIN &&
+        plmm_node_device_barred(s->c->store, f->sender, s->machines[i].round, &err) != PLMM_OK) {
+        refuse(s, f->sender, &err);
+        return;
+    }
     plmm_status rc = plmm__round_step(s, i, &ev, &err);
     if (rc == PLMM_ERR_STALE) {
         plmm_log(PLMM_LOG_DEBUG, "frame.stale", "device=%llu type=%s why=\"%s\"",

@@ -184,6 +184,8 @@ plmm_status plmm__round_begin(plmm__serve *s, plmm_error *err)
 
 /* ---- obeying ---- */
 
+enum { BARRED_ROUNDS = 8 };
+
 static void add_input(plmm__serve *s, const plmm_agg_action *a)
 {
     plmm_error err = {0};
@@ -259,8 +261,24 @@ static void end_round(plmm__serve *s, plmm_node_state state, plmm_abort reason, 
     s->bytes_up = s->bytes_down = 0; /* downloads of the version count for the round that follows */
 }
 
+/* The machine names whose secret could not be put together: with it the next round would fail too. */
+static void bar(plmm__serve *s, uint64_t device)
+{
+    plmm_error err = {0};
+    uint64_t until = s->machines[s->cur].round + BARRED_ROUNDS;
+    plmm_log(PLMM_LOG_WARN, "device.barred", "device=%llu until=%llu", (unsigned long long)device,
+             (unsigned long long)until);
+    plmm_status rc = plmm_node_device_bar(s->c->store, device, until, &err);
+    if (rc != PLMM_OK) {
+        plmm__serve_fail(s, rc, &err);
+    }
+}
+
 static void aborted(plmm__serve *s, const plmm_agg_action *a)
 {
+    if (a->device != 0) {
+        bar(s, a->device);
+    }
     plmm_log(PLMM_LOG_WARN, "round.abort", "round=%llu attempt=%u why=\"%s\"",
              (unsigned long long)s->machines[s->cur].round, s->machines[s->cur].attempt, a->text);
     s->wanted = PLMM__JOB_NONE;

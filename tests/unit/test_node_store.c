@@ -134,6 +134,14 @@ static void test_registrar(void)
               plmm_node_device_get(s, 20, &got, &err) == PLMM_OK &&
               plmm_node_device_serial(s, &serial, &err) == PLMM_OK && serial == 70,
           "%s", err.msg);
+    CHECK(plmm_node_device_barred(s, 30, 1, &err) == PLMM_OK &&
+              plmm_node_device_bar(s, 30, 12, &err) == PLMM_OK &&
+              plmm_node_device_barred(s, 40, 12, &err) == PLMM_OK &&
+              plmm_node_device_barred(s, 30, 13, &err) == PLMM_OK,
+          "%s", err.msg);
+    CHECK(plmm_node_device_barred(s, 30, 12, &err) == PLMM_ERR_STATE &&
+              strstr(err.msg, "up to round 12") != NULL,
+          "%s", err.msg);
     CHECK(plmm_node_seal_add(s, 0, 8, (const uint8_t *)"axx", 3, 7, &err) == PLMM_OK &&
               plmm_node_seal_add(s, 1, 9, (const uint8_t *)"bxx", 3, 7, &err) == PLMM_OK &&
               plmm_node_seal_add(s, 2, 9, (const uint8_t *)"cxx", 3, 7, &err) == PLMM_OK,

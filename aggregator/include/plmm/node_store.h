@@ -76,6 +76,13 @@ PLMM_NODISCARD plmm_status plmm_node_device_take(plmm_node_store *s, const plmm_
 PLMM_NODISCARD plmm_status plmm_node_enrolled(plmm_node_store *s, uint64_t **ids, uint32_t *n,
                                               plmm_error *err);
 
+/* A device that made a round fail sits out up to round `until`; barred is STATE, with the sentence,
+ * if it still does in `round`. */
+PLMM_NODISCARD plmm_status plmm_node_device_bar(plmm_node_store *s, uint64_t id, uint64_t until,
+                                                plmm_error *err);
+PLMM_NODISCARD plmm_status plmm_node_device_barred(plmm_node_store *s, uint64_t id, uint64_t round,
+                                                   plmm_error *err);
+
 /* ---- seals: of a registrar ---- */
 
 /* Writes down a record of plmm/registrar.h, after n others. STATE if there are more or fewer: two
