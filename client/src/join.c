@@ -43,6 +43,7 @@ typedef struct join {
     plmm_store_expert me;
     plmm_line *line;
     plmm_client_round *m;
+    plmm_account spent;      /* privacy, in all rounds with this expert */
     plmm_channels *channels; /* SECRET: with other devices; changed by the step that ends a round */
     outbox out;
     uint8_t *vector; /* the masked one, as stored */
@@ -107,8 +108,16 @@ static plmm_status append(join *j, const plmm_client_action *a, plmm_error *err)
         return plmm_store_round_append(j->c->store, j->c->expert, a->seq, a->bytes, a->len, err);
     }
     PLMM_ASSERT(j->vector != NULL && j->vector_len == a->payload_len);
-    return plmm_store_round_upload(j->c->store, j->c->expert, a->seq, a->bytes, a->len, j->vector,
-                                   j->vector_len, NULL, 0, err);
+    uint8_t bytes[PLMM_ACCOUNT_BYTES];
+    plmm_account cost, after = j->spent;
+    plmm_round_cost(&cost, a->params);
+    plmm_account_add(&after, &cost, 1);
+    plmm_account_encode(bytes, &after);
+    plmm_store_note account = {"account", bytes, sizeof bytes};
+    PLMM_TRY(plmm_store_round_upload(j->c->store, j->c->expert, a->seq, a->bytes, a->len, j->vector,
+                                     j->vector_len, &account, 1, err));
+    j->spent = after; /* from now on the vector can be in a sum */
+    return PLMM_OK;
 }
 
 /* Writes an outcome, and the channels as they are now. */
@@ -443,6 +452,7 @@ static plmm_status make_machine(join *j, plmm_error *err)
                                  .key = j->c->key,
                                  .model = j->me.manifest,
                                  .channels = j->channels,
+                                 .spent = j->spent,
                                  .last_round = j->me.last_round,
                                  .last_attempt = j->me.last_attempt,
                                  .resend_ms = j->c->resend_ms,
@@ -685,6 +695,18 @@ static plmm_status load_channels(join *j, plmm_error *err)
     return PLMM_OK;
 }
 
+/* What rounds so far cost. An account that cannot be read is not begun anew: that would spend twice. */
+static plmm_status load_account(join *j, plmm_error *err)
+{
+    uint8_t *bytes = NULL;
+    size_t len = 0;
+    plmm_account_init(&j->spent);
+    PLMM_TRY(plmm_store_note_get(j->c->store, j->c->expert, "account", &bytes, &len, err));
+    plmm_status rc = bytes == NULL ? PLMM_OK : plmm_account_decode(&j->spent, bytes, len, err);
+    plmm_free(bytes);
+    return rc;
+}
+
 static plmm_status open_all(join *j, plmm_error *err)
 {
     char url[PLMM_ADDRESS_BYTES];
@@ -693,6 +715,7 @@ static plmm_status open_all(join *j, plmm_error *err)
     j->policy = j->c->policy;
     j->policy.anchor = j->me.anchor;
     PLMM_TRY(load_channels(j, err));
+    PLMM_TRY(load_account(j, err));
     size_t reply_max = (size_t)PLMM_ROSTER_MAX + (1 << 20);
     PLMM_TRY(plmm_line_open(&j->line, url, reply_max, err));
     j->joined_ms = plmm_clock_ms();

@@ -153,7 +153,6 @@ plmm_status plmm_round_calibrate(plmm_round_params *p, uint64_t times, const plm
                          q.cohort, sqrt((double)q.noise_units / PLMM_NOISE_UNITS),
                          PLMM_RING_BITS_MAX, q.quant_bits);
     }
-    q.ring_bits = q.mask == PLMM_MASK_RING ? q.ring_bits : PLMM_RING_BITS_MAX;
     *p = q;
     return PLMM_OK;
 }

@@ -39,7 +39,8 @@ void privacy_fields(const fleet *f, const expert *e, plmm_round_params *p)
     }
     p->noise = c->privacy.noise;
     p->noise_mode = c->privacy.mode + 1;
-    p->noise_levels = p->noise_mode == PLMM_NOISE_DISTRIBUTED ? c->privacy.levels : 0;
+    bool removable = p->noise_mode == PLMM_NOISE_DISTRIBUTED && p->protocol == PLMM_PROTOCOL_SECAGG;
+    p->noise_levels = removable ? c->privacy.levels : 0; /* one-shot has no message for it */
     p->weight_max = 1;
     p->clip = e->clip > 0 ? e->clip : c->secagg.clip;
     p->clip_bit = c->privacy.adaptive > 0;

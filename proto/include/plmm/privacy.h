@@ -49,7 +49,7 @@ void plmm_round_release(plmm_release *out, const plmm_round_params *p);
 /* Its cost; the same for every attempt, each of which counts. */
 void plmm_round_cost(plmm_account *out, const plmm_round_params *p);
 
-/* Central noise: x[0..plmm_round_lanes) += noise_units, mod 2^b (2^32 with key-additive masks).
+/* Central noise: x[0..plmm_round_lanes) += noise_units, mod 2^b.
  * seed: SECRET, for this round alone; the same seed gives the same noise again. Nothing in another
  * mode. */
 PLMM_NODISCARD plmm_status plmm_round_add_central(uint32_t *x, const plmm_round_params *p,
