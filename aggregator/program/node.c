@@ -10,6 +10,10 @@ static const char *const masks[] = {"auto", "ring", "kahe", "kahe-long", NULL};
 static const char *const streams[] = {"auto", "chacha20", "aes256ctr", NULL};
 static const char *const methods[] = {"naive", "ffa", "alternate", NULL};
 
+static const char *const noises[] = {"none", "skellam", "gaussian", NULL};
+static const char *const modes[] = {"distributed", "central", "local", NULL};
+static const char *const adversaries[] = {"server", "models", NULL};
+
 static const plmm_config_key keys[] = {
     PLMM_CONFIG_TEXT(node_config, expert, "expert", "", "name of the expert: a-z 0-9 . - _"),
     PLMM_CONFIG_TEXT(node_config, address, "address", "tcp://127.0.0.1:7878",
@@ -73,6 +77,29 @@ static const plmm_config_key keys[] = {
                     PLMM_QUANT_BITS_MAX, "bits of a coordinate of one device"),
     PLMM_CONFIG_U32(node_config, weight_max, "vector.weight_max", "64", 1, 65536,
                     "largest weight (number of examples) of a device"),
+    PLMM_CONFIG_U32(node_config, rotate, "vector.rotate", "0", 0, 1,
+                    "1: a random rotation spreads an update over its coordinates before rounding"),
+    PLMM_CONFIG_ENUM(node_config, privacy.noise, "privacy.noise", "none", noises,
+                     "integer noise that makes rounds differentially private; all devices then "
+                     "weigh the same"),
+    PLMM_CONFIG_ENUM(node_config, privacy.mode, "privacy.mode", "distributed", modes,
+                     "who adds it: each device a share, the aggregator, or each device all of it"),
+    PLMM_CONFIG_REAL(node_config, privacy.epsilon, "privacy.epsilon", "8", 0, 1e6,
+                     "no round begins that would exceed it; 0: no bound"),
+    PLMM_CONFIG_REAL(node_config, privacy.delta, "privacy.delta", "1e-6", 1e-15, 0.5,
+                     "of every epsilon"),
+    PLMM_CONFIG_ENUM(node_config, privacy.adversary, "privacy.adversary", "server", adversaries,
+                     "against whom: who sees the cohort and the sums, or the versions only"),
+    PLMM_CONFIG_U32(node_config, privacy.rounds, "privacy.rounds", "100", 1, 1000000,
+                    "the noise is what makes so many rounds spend privacy.epsilon"),
+    PLMM_CONFIG_REAL(node_config, privacy.multiplier, "privacy.multiplier", "0", 0, 1e6,
+                     "instead: noise's deviation over the sensitivity; 0: by privacy.rounds"),
+    PLMM_CONFIG_U32(node_config, privacy.levels, "privacy.levels", "16", 0, PLMM_NOISE_LEVELS_MAX,
+                    "parts of a device's noise that are taken out again when few drop (Skellam, "
+                    "distributed)"),
+    PLMM_CONFIG_REAL(node_config, privacy.overhead, "privacy.overhead", "0.02", 1e-6, 10,
+                     "what rounding may add to the sensitivity: chooses the quantiser's bits, at "
+                     "most vector.quant_bits"),
     PLMM_CONFIG_U32(node_config, steps, "train.steps", "8", 1, 100000,
                     "optimiser steps of a device in a round"),
     PLMM_CONFIG_U32(node_config, batch_tokens, "train.batch_tokens", "512", 1, 1048576,

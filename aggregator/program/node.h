@@ -13,6 +13,7 @@
 #ifndef NODE_H
 #define NODE_H
 
+#include "plmm/account.h"
 #include "plmm/checkpoint.h"
 #include "plmm/cli.h"
 #include "plmm/config.h"
@@ -41,6 +42,16 @@ typedef struct node_config {
     uint32_t steps, batch_tokens;
     double learning_rate;
     double server_rate;
+    uint32_t rotate;
+    struct {
+        uint32_t noise; /* plmm_noise_kind */
+        uint32_t mode;  /* plmm_noise_mode, less 1 */
+        double epsilon, delta;
+        uint32_t adversary; /* plmm_adversary */
+        double multiplier;
+        uint32_t rounds, levels;
+        double overhead;
+    } privacy;
     uint32_t slots, hold_ms, pause_ms, linger_ms;
 } node_config;
 
@@ -56,6 +67,20 @@ typedef struct node {
     plmm_sign_pk registrar; /* zero while there is no registrar.pub */
     char registrar_at[64];  /* its address, "" then */
 } node;
+
+/* ---- node_privacy.c ---- */
+
+/* What the table cannot see. PLMM_ERR_CONFIG with a sentence. */
+PLMM_NODISCARD plmm_status node_privacy_check(const node_config *c, plmm_error *err);
+/* Sets the noise of the next round; all else is set. PLMM_ERR_POLICY, with the sentence, if it would
+ * exceed the budget: then no round begins. */
+PLMM_NODISCARD plmm_status node_privacy_prepare(const node *n, plmm_round_params *p,
+                                                plmm_error *err);
+/* From now on the sum of this attempt can be opened: counts it, once. */
+PLMM_NODISCARD plmm_status node_privacy_released(const node *n, const plmm_round_params *p,
+                                                 plmm_error *err);
+/* What all rounds so far cost. */
+PLMM_NODISCARD plmm_status node_account(const node *n, plmm_account *a, plmm_error *err);
 
 /* dir/name in out. */
 PLMM_NODISCARD plmm_status node_path(const char *dir, const char *name, char out[PLMM_PATH_MAX],

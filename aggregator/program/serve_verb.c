@@ -54,7 +54,14 @@ static plmm_status prepare(void *ctx, plmm_round_params *p, plmm_error *err)
     p->method = (uint32_t)method;
     p->factor = (uint32_t)factor;
     p->length = (uint32_t)plmm_travel_count(s->form, factor);
-    return plmm_version_names(&p->names, s->form, factor, err);
+    PLMM_TRY(plmm_version_names(&p->names, s->form, factor, err));
+    return node_privacy_prepare(&s->n, p, err);
+}
+
+static plmm_status released(void *ctx, const plmm_round_params *p, plmm_error *err)
+{
+    const server *s = ctx;
+    return node_privacy_released(&s->n, p, err);
 }
 
 static plmm_status merge(const server *s, const plmm_round_params *p, const uint32_t *sum,
@@ -69,7 +76,7 @@ static plmm_status merge(const server *s, const plmm_round_params *p, const uint
     params.server.lr = (float)s->n.config.server_rate;
     PLMM_TRY(plmm_version_load(&s->n.versions, old->version, &s->shape, &before, err));
     plmm_status rc =
-        plmm_merge(&params, &e, before, sum, (size_t)p->length + 1, n, &next, &stats, err);
+        plmm_merge(&params, &e, before, sum, plmm_round_lanes(p), n, &next, &stats, err);
     if (rc == PLMM_OK) {
         plmm_version_note note = {.base = s->n.base,
                                   .method = params.method,
@@ -164,6 +171,7 @@ static plmm_status round_config(const server *s, plmm_agg_config *out, plmm_erro
                                         .quant_bits = c->quant_bits,
                                         .weight_max = c->weight_max,
                                         .clip = c->clip,
+                                        .rotate = c->rotate,
                                         .steps = c->steps,
                                         .batch_tokens = c->batch_tokens,
                                         .learning_rate = c->learning_rate},
@@ -216,7 +224,7 @@ static plmm_status run(server *s, plmm_cli_args *a, plmm_error *err)
                                                                          : s->n.registrar_at,
                            .eligible = eligible(&s->n.config),
                            .store = s->n.store,
-                           .hooks = {s, prepare, publish, find_version, read_version},
+                           .hooks = {s, prepare, publish, find_version, read_version, released},
                            .rounds = (uint32_t)plmm_cli_int(a, "rounds"),
                            .failures = (uint32_t)plmm_cli_int(a, "failures"),
                            .slots = s->n.config.slots,
@@ -228,7 +236,8 @@ static plmm_status run(server *s, plmm_cli_args *a, plmm_error *err)
     struct sigaction act = {.sa_handler = on_signal};
     (void)sigaction(SIGINT, &act, NULL);
     (void)sigaction(SIGTERM, &act, NULL);
-    plmm_status rc = round_config(s, &c.round, err);
+    plmm_status rc = node_privacy_check(&s->n.config, err);
+    rc = rc == PLMM_OK ? round_config(s, &c.round, err) : rc;
     rc = rc == PLMM_OK ? plmm_serve_run(&c, &result, err) : rc;
     plmm_wipe(&c.round.key, sizeof c.round.key);
     plmm_log(PLMM_LOG_INFO, "serve.end",

@@ -76,7 +76,8 @@ plmm_status plmm_merge(const plmm_merge_params *p, const plmm_encoding *e, const
                        const uint32_t *x, size_t lanes, uint32_t devices, plmm_adapter **next,
                        plmm_merge_stats *stats, plmm_error *err)
 {
-    size_t want = plmm_merge_lanes(old, p->method, p->round);
+    size_t d = plmm_travel_count(old, plmm_method_factor(p->method, p->round));
+    size_t want = plmm_encoding_lanes(e, d);
     if (lanes != want) {
         return plmm_fail(err, PLMM_ERR_RANGE,
                          "the sum has %zu lanes, this adapter sends %zu in round %llu", lanes, want,
@@ -88,11 +89,11 @@ plmm_status plmm_merge(const plmm_merge_params *p, const plmm_encoding *e, const
         return plmm_fail(err, PLMM_ERR_NOMEM, "cannot merge %zu lanes: out of memory", lanes);
     }
     uint64_t weight = 0;
-    plmm_status rc = plmm_decode_sum(sum, &weight, e, x, lanes - 1, devices, err);
+    plmm_status rc = plmm_decode_sum(sum, &weight, e, x, d, devices, err);
     double norm = 0;
     bool shortened = false;
     if (rc == PLMM_OK) {
-        shortened = plmm_merge_bound(sum, &norm, lanes - 1, weight, e, devices);
+        shortened = plmm_merge_bound(sum, &norm, d, weight, e, devices);
         rc = plmm_merge_clear(p, old, sum, (double)weight, next, stats, err);
     }
     if (rc == PLMM_OK && stats != NULL) {

@@ -366,6 +366,15 @@ static void note_phase(plmm__serve *s)
              st.k, st.t, st.shared, st.trained, st.agreed, st.revealed);
     s->phase = st.phase;
     s->phase_since = now;
+    plmm_error err = {0};
+    bool open = st.phase >= PLMM_AGG_AGREE && st.phase <= PLMM_AGG_PUBLISH;
+    if (open && s->c->hooks.released != NULL) {
+        plmm_status rc = s->c->hooks.released(s->c->hooks.ctx,
+                                              plmm_agg_round_params(s->machines[s->cur].m), &err);
+        if (rc != PLMM_OK) {
+            plmm__serve_fail(s, rc, &err);
+        }
+    }
 }
 
 plmm_status plmm__round_step(plmm__serve *s, uint32_t i, const plmm_agg_event *ev, plmm_error *err)

@@ -6,6 +6,8 @@
 
 static const char *const rules[] = {"scores", "random", "fifo", NULL};
 
+static const char *const adversaries[] = {"server", "models", NULL};
+
 static const plmm_config_key keys[] = {
     PLMM_CONFIG_TEXT(device_config, base, "base", "",
                      "base model: a Hugging Face directory or a llama2.c file"),
@@ -43,6 +45,14 @@ static const plmm_config_key keys[] = {
                     "refuse a larger weight for one device"),
     PLMM_CONFIG_REAL(device_config, clip_max, "policy.clip_max", "100", 1e-6, 1e6,
                      "refuse a looser bound on an update"),
+    PLMM_CONFIG_U32(device_config, noise, "policy.noise", "0", 0, 1,
+                    "1: refuse a round without differential privacy"),
+    PLMM_CONFIG_REAL(device_config, epsilon, "policy.epsilon", "0", 0, 1e6,
+                     "this device's own budget with an expert: refuse a round beyond it, "
+                     "whatever the aggregator says; 0: no bound"),
+    PLMM_CONFIG_REAL(device_config, delta, "policy.delta", "1e-6", 1e-15, 0.5, "of that epsilon"),
+    PLMM_CONFIG_ENUM(device_config, adversary, "policy.adversary", "server", adversaries,
+                     "against whom: the aggregator, or (trusting it) who sees its versions only"),
     PLMM_CONFIG_U32(device_config, steps_max, "policy.steps_max", "100000", 1, 1000000,
                     "refuse to train longer"),
     PLMM_CONFIG_U32(device_config, resend_ms, "join.resend_ms", "5000", 10, 3600000,

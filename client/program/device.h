@@ -31,6 +31,8 @@ typedef struct device_config {
     double learning_rate;
     uint32_t n_min, sigma, eta, weight_max, steps_max;
     double gamma, survivors, clip_max;
+    uint32_t noise, adversary;
+    double epsilon, delta;
     uint32_t resend_ms, silence_ms, patience_ms, error_feedback;
     uint32_t max_new, top_k;
     double temperature, top_p;

@@ -7,6 +7,7 @@
 #include "plmm/join.h"
 #include "plmm/peft.h"
 
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -278,6 +279,10 @@ static void fill_policy(plmm_policy *p, const device_config *c, const plmm_ancho
     p->weight_max = c->weight_max;
     p->clip_max = c->clip_max;
     p->steps_max = c->steps_max;
+    p->noise = c->noise;
+    p->budget = (plmm_budget){.epsilon = c->epsilon > 0 ? c->epsilon : (double)INFINITY,
+                              .delta = c->delta,
+                              .adversary = c->adversary};
 }
 
 static plmm_status set_address(const device *d, plmm_store_expert *x, const char *address,

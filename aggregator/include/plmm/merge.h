@@ -31,11 +31,12 @@ typedef struct plmm_merge_stats {
     plmm_factor next;   /* that the next round trains */
 } plmm_merge_stats;
 
-/* Lanes of a device's vector for this adapter and round: what travels and the weight. */
+/* Lanes of a device's vector for this adapter and round without noise: what travels and the weight.
+ * plmm_encoding_lanes has those of any encoding. */
 size_t plmm_merge_lanes(const plmm_adapter *a, plmm_method method, uint64_t round);
 
 /* *next = a new adapter (free with plmm_adapter_free) from `old` and the sum x[0..lanes) over
- * `devices` devices. stats may be NULL. RANGE when lanes is not plmm_merge_lanes(), and what
+ * `devices` devices. stats may be NULL. RANGE when lanes is not what *e has for it, and what
  * plmm_encoding_check, plmm_decode_sum (PEER for a lane out of bounds), plmm_server_apply and
  * plmm_method_prepare return; NOMEM. Nothing is changed on failure. */
 PLMM_NODISCARD plmm_status plmm_merge(const plmm_merge_params *p, const plmm_encoding *e,

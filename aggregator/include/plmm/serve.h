@@ -30,7 +30,7 @@ typedef struct plmm_serve_hooks {
      * parameters (round is set). */
     plmm_status (*prepare)(void *ctx, plmm_round_params *p, plmm_error *err);
 
-    /* Makes and publishes the version that follows from the sum of `devices` vectors: length + 1
+    /* Makes and publishes the version that follows from the sum of `devices` vectors: plmm_round_lanes
      * lanes mod 2^ring_bits. If the version of this round was published before a crash, finds it
      * instead. *m is its manifest. */
     plmm_status (*publish)(void *ctx, const plmm_round_params *p, const uint32_t *sum,
@@ -42,6 +42,11 @@ typedef struct plmm_serve_hooks {
     /* out[0..len) = octets of a file of that version from offset on, all within it. */
     plmm_status (*read)(void *ctx, const plmm_manifest *m, uint32_t file, uint64_t offset,
                         uint8_t *out, size_t len, plmm_error *err);
+
+    /* From now on the sum of this attempt can be opened: it counts for the privacy budget, whatever
+     * becomes of it. Called before what makes it so is sent, in the transaction that makes that
+     * durable; again after a crash. NULL: nothing. */
+    plmm_status (*released)(void *ctx, const plmm_round_params *p, plmm_error *err);
 } plmm_serve_hooks;
 
 typedef struct plmm_serve_config {
