@@ -112,6 +112,7 @@ struct plmm_agg_round {
     uint32_t awaited;                              /* answers this phase still waits for */
     uint32_t expelled;
     plmm_agg_oneshot *os; /* one-shot rounds only */
+    bool resumed;         /* ... of an epoch that began before */
 
     /* What is said when its record is durable. */
     bool pending;
@@ -189,6 +190,12 @@ void plmm_agg_contrib_close(plmm_agg_round *m, plmm_agg_actions *out);
 void plmm_agg_deliver_close(plmm_agg_round *m, plmm_agg_actions *out);
 void plmm_agg_vote_close(plmm_agg_round *m, plmm_agg_actions *out);
 void plmm_agg_sum_close(plmm_agg_round *m, plmm_agg_actions *out);
+/* Epochs: oneshot_epoch.c. The seal of cfg.epoch, checked; who is on its roster; slots for all of
+ * them; session and phase from the seal. */
+plmm_status plmm_agg_epoch_check(const plmm_agg_config *c, plmm_round_seal *seal, plmm_error *err);
+bool plmm_agg_epoch_has(const plmm_agg_round *m, const plmm_certificate *c);
+bool plmm_agg_epoch_seat(plmm_agg_round *m);
+void plmm_agg_epoch_begin(plmm_agg_round *m, plmm_agg_actions *out);
 size_t plmm_agg_put_deliver(const plmm_agg_round *m, uint8_t *out, uint32_t seat);
 size_t plmm_agg_put_votes(const plmm_agg_round *m, uint8_t *out, uint32_t seat);
 size_t plmm_agg_oneshot_frame_max(const plmm_agg_round *m);

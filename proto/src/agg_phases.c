@@ -127,6 +127,10 @@ static void gather_close(plmm_agg_round *m, plmm_agg_actions *out)
                        m->cfg.gather_ms, m->cfg.roster_min);
         return;
     }
+    if (m->resumed) {
+        plmm_agg_epoch_begin(m, out);
+        return;
+    }
     uint64_t over = ((uint64_t)m->cfg.params.cohort * m->cfg.over_ppm + 999999) / 1000000;
     uint64_t want = m->cfg.params.cohort + over;
     uint32_t left = want < m->slots_n ? (uint32_t)want : m->slots_n;

@@ -58,6 +58,11 @@ plmm_status plmm_agg_round_new(plmm_agg_round **m, const plmm_agg_config *config
         return plmm_fail(err, PLMM_ERR_NOMEM, "no memory for a round");
     }
     r->cfg = *config;
+    r->resumed = config->epoch != NULL;
+    if (r->resumed && plmm_agg_epoch_check(config, &r->seal, err) != PLMM_OK) {
+        plmm_free(r);
+        return PLMM_ERR_RANGE;
+    }
     r->table_mask = table - 1;
     r->slots = plmm_alloc(room, sizeof r->slots[0]);
     r->table = plmm_alloc(table, sizeof r->table[0]);
@@ -206,7 +211,7 @@ static bool concerns(const plmm_agg_round *m, plmm_message msg, const plmm_slot 
         return true;
     }
     if (msg == PLMM_MSG_INVITE) {
-        return slot->invited && !slot->advertised;
+        return slot->invited && !slot->advertised && (i == PLMM_NONE || plmm_agg_awaits(m, i));
     }
     return i != PLMM_NONE && plmm_agg_awaits(m, i);
 }
@@ -301,6 +306,9 @@ static plmm_status on_start(plmm_agg_round *m, plmm_agg_step *s)
     m->seed = s->event->seed;
     plmm_seed_derive(&beacon, &m->seed, "beacon.1", 0);
     memcpy(m->cfg.params.beacon.b, beacon.b, sizeof beacon.b);
+    if (m->resumed) {
+        plmm_epoch_mark(&m->cfg.params.beacon, &m->seal, m->cfg.params.expert);
+    }
     plmm_round_params_hash(&m->params_hash, &m->cfg.params);
     plmm_lottery_init(&m->lottery, &m->cfg.link, m->cfg.params.rate, m->cfg.params.group,
                       m->cfg.params.groups);

@@ -198,6 +198,30 @@ static void sealed(plmm_agg_round *m, plmm_agg_actions *out, const plmm_seal_ans
     plmm_agg_begin(m, out);
 }
 
+/* The roster of an epoch that goes on: who checked in is invited, the others are out. */
+void plmm_agg_epoch_begin(plmm_agg_round *m, plmm_agg_actions *out)
+{
+    plmm_error why = {0};
+    uint32_t here = m->slots_n;
+    m->session.n = m->seal.n;
+    if (degree_take(m, &why) != PLMM_OK) {
+        plmm_agg_abort(m, out, PLMM_ABORT_TOO_FEW_KEYS, "%s", why.msg);
+        return;
+    }
+    if (!plmm_agg_epoch_seat(m) || !session_alloc(m) || !session_fill(m)) {
+        plmm_free(m->did);
+        m->did = NULL;
+        plmm_agg_abort(m, out, PLMM_ABORT_LOCAL, "no memory for %u devices", m->seal.n);
+        return;
+    }
+    plmm_epoch_session(&m->session, &m->params_hash);
+    m->invited_n = here;
+    for (uint32_t i = 0; i < m->session.n; i++) {
+        m->did[i] |= m->slots[m->slot_of[i]].invited ? 0 : PLMM_IS_OUT;
+    }
+    plmm_agg_begin(m, out);
+}
+
 plmm_status plmm_agg_on_sealed(plmm_agg_round *m, plmm_agg_step *s)
 {
     plmm_seal_answer a;

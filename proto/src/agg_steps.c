@@ -21,7 +21,7 @@ plmm_message plmm_agg_question(const plmm_agg_round *m)
     case PLMM_AGG_CONFIRM:
         return PLMM_MSG_INBOX;
     case PLMM_AGG_COLLECT:
-        return oneshot ? PLMM_MSG_ROSTER : PLMM_MSG_GO;
+        return m->resumed ? PLMM_MSG_INVITE : oneshot ? PLMM_MSG_ROSTER : PLMM_MSG_GO;
     case PLMM_AGG_DELIVER:
         return PLMM_MSG_DELIVER;
     case PLMM_AGG_AGREE:
@@ -129,7 +129,8 @@ static plmm_status on_checkin(plmm_agg_round *m, plmm_agg_step *s)
     away->device = s->frame.sender;
     memcpy(away->nonce, c.nonce, sizeof c.nonce);
     bool other = !plmm_equal(&c.model, &m->cfg.params.model, sizeof c.model);
-    bool eligible = plmm_lottery_has(&m->lottery, s->frame.sender);
+    bool eligible = m->resumed ? plmm_agg_epoch_has(m, &c.certificate)
+                               : plmm_lottery_has(&m->lottery, s->frame.sender);
     if (m->phase != PLMM_AGG_GATHER || other || !eligible) {
         repeat(m, s); /* the result: not selected, or another version to fetch */
         return plmm_fail(s->err, PLMM_ERR_STALE, "device %llu %s",
@@ -147,7 +148,7 @@ static plmm_status on_checkin(plmm_agg_round *m, plmm_agg_step *s)
     slot->entry.certificate = c.certificate;
     memcpy(slot->nonce, c.nonce, sizeof c.nonce);
     plmm_agg_key_note(m, slot, PLMM_KEY_IDENTITY);
-    if (m->slots_n == m->cfg.checkins_max) {
+    if (m->slots_n == (m->resumed ? m->seal.n : m->cfg.checkins_max)) {
         plmm_agg_close(m, s->out);
     }
     return PLMM_OK;

@@ -64,6 +64,8 @@ struct plmm_client_round {
     uint8_t nonce[16]; /* of the check-in */
     uint32_t self;     /* own index on the roster */
     plmm_oneshot *os;  /* one-shot rounds only */
+    uint8_t *epoch;    /* what a later round of the epoch needs, once a roster came */
+    size_t epoch_len;
     uint32_t weight;
     plmm_hash statement;                  /* from SURVIVORS on: what the MACs of R3 say */
     uint8_t *sharers, *going, *survivors; /* sets over the roster; one block, at sharers */
@@ -128,6 +130,12 @@ plmm_status plmm_oneshot_sit(plmm_oneshot *o, const plmm_session *s, uint32_t se
                              uint32_t *near_n, plmm_error *err);
 /* at[0..near_n) = whose entries come with the roster. */
 void plmm_oneshot_near(const plmm_oneshot *o, uint32_t *at, uint32_t self);
+/* Epochs: oneshot_epoch.c. */
+void plmm_client_epoch_note(plmm_client_round *m, const plmm_round_seal *seal);
+bool plmm_client_epoch_goes_on(const plmm_client_round *m, const plmm_round_params *p,
+                               plmm_round_seal *seal);
+plmm_status plmm_client_epoch_resume(plmm_client_round *m, plmm_client_step *s,
+                                     const plmm_round_seal *seal);
 /* The chain key with a device whose entry came with the roster, or this device's own. */
 const plmm_key *plmm_oneshot_channel(const plmm_client_round *m, uint32_t index);
 /* Octets of the largest bulk that this device sends but its contribution. */

@@ -82,6 +82,7 @@ void plmm_client_round_free(plmm_client_round *m)
     wipe_secrets(m);
     plmm_free(m->near);
     plmm_oneshot_free(m->os);
+    plmm_free(m->epoch);
     plmm_free(m->sharers);
     plmm_free(m->out);
     plmm_wipe(m, sizeof *m);
@@ -209,7 +210,7 @@ void plmm_client_accept(plmm_client_round *m, plmm_client_step *s, plmm_client_s
     a->seq = m->seq;
     a->bytes = s->event->bytes;
     a->len = s->event->len;
-    if (next == PLMM_CLIENT_ADVERTISED) { /* the record that begins a journal has the seed too */
+    if (s->frame.type == PLMM_MSG_INVITE) { /* the record that begins a journal has the seed too */
         PLMM_ASSERT(s->event->len <= sizeof m->record - 33); /* an invitation has no bulk */
         m->record[0] = PLMM_RECORD_JOIN;
         memcpy(m->record + 1, m->seed.b, sizeof m->seed.b);

@@ -73,6 +73,10 @@ plmm_status plmm_client_on_invite(plmm_client_round *m, plmm_client_step *s)
     }
     m->params = p;
     plmm_round_params_hash(&m->params_hash, &p);
+    plmm_round_seal seal;
+    if (plmm_client_epoch_goes_on(m, &p, &seal)) {
+        return plmm_client_epoch_resume(m, s, &seal);
+    }
     keys_make(m);
     plmm_frame f;
     plmm_client_frame_init(m, &f, PLMM_MSG_ADVERT);
@@ -413,6 +417,9 @@ plmm_status plmm_client_on_roster(plmm_client_round *m, plmm_client_step *s)
     }
     arrival_commit(m, &a);
     arrival_free(&a);
+    if (m->os != NULL) {
+        plmm_client_epoch_note(m, &h.seal);
+    }
     answer(m, s);
     return PLMM_OK;
 }

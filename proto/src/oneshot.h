@@ -35,6 +35,17 @@ PLMM_NODISCARD plmm_status plmm_seats_draw(plmm_seats *s, uint32_t m, uint32_t n
 void plmm_seats_sorted(const plmm_seats *s, uint32_t *at);
 uint32_t plmm_seat_of(const plmm_seats *s, uint32_t index); /* or PLMM_NO_SEAT */
 
+/* What an invitation names an epoch by. */
+void plmm_epoch_mark(plmm_hash *out, const plmm_round_seal *seal, const char *expert);
+/* What both sides keep of an epoch begins with its round and seal: PLMM_EPOCH_HEAD octets.
+ * PLMM_ERR_FORMAT if in[0..len) is not that and `fixed` octets more at least. */
+enum { PLMM_EPOCH_HEAD = 8 + 4 + PLMM_SEAL_MAX };
+void plmm_epoch_put(uint8_t *out, const plmm_round_seal *seal);
+PLMM_NODISCARD plmm_status plmm_epoch_take(plmm_round_seal *seal, const uint8_t *in, size_t len,
+                                           size_t fixed, plmm_error *err);
+/* The session of a later round: bound to its own parameters besides the seal of the first. */
+void plmm_epoch_session(plmm_session *s, const plmm_hash *params);
+
 /* Octets of a box: a share, sealed. */
 size_t plmm_oneshot_box(uint32_t set);
 

@@ -87,9 +87,9 @@ static plmm_status judge(plmm_oneshot *o, const plmm_client_round *m, const plmm
                          m->cfg.policy.n_min);
     }
     *refusal = PLMM_REFUSAL_DEGREE;
-    PLMM_TRY(tables_take(o, m, &h->seal, err));
+    PLMM_TRY(tables_take(o, m, &h->seal, err)); /* k = 0: announced when the epoch began */
     const plmm_committee *k = plmm_oneshot_committee(o->tables);
-    if (h->k != k->m || h->t != k->need) {
+    if (h->k != 0 && (h->k != k->m || h->t != k->need)) {
         return plmm_fail(err, PLMM_ERR_POLICY,
                          "the aggregator announced a committee of %u of whom %u open the sum of %u "
                          "devices, this device computes %u and %u",

@@ -3,6 +3,7 @@
  * open. The sum over the survivors is exact to the bit, or the round aborts with a reason. Claims
  * C2, C4, C10, C11, C14, C15. */
 #include "forge.h"
+#include "plmm/channels.h"
 
 static fleet *round_new(uint32_t n, uint32_t length, uint64_t seed, uint32_t mask)
 {
@@ -229,6 +230,195 @@ static void test_every_crash(void)
     }
 }
 
+/* ---- epochs ---- */
+
+static void forget(fleet_bytes *b)
+{
+    plmm_free(b->p);
+    *b = (fleet_bytes){NULL, 0};
+}
+
+/* What an epoch leaves with each party. */
+typedef struct epoch {
+    fleet_bytes device[FLEET_MAX], agg;
+    uint32_t seals;
+} epoch;
+
+static void epoch_free(epoch *e)
+{
+    for (uint32_t i = 0; i < FLEET_MAX; i++) {
+        forget(&e->device[i]);
+    }
+    forget(&e->agg);
+}
+
+/* Parties keep what the round left them. */
+static void epoch_keep(epoch *e, fleet *f)
+{
+    size_t len = plmm_agg_round_epoch(f->agg, NULL);
+    if (len > 0) {
+        forget(&e->agg);
+        e->agg = (fleet_bytes){plmm_alloc(len, 1), len};
+        CHECK(plmm_agg_round_epoch(f->agg, e->agg.p) == len, "an epoch");
+    }
+    for (uint32_t i = 0; i < f->n; i++) {
+        const uint8_t *p = plmm_client_round_epoch(f->d[i].m, &len);
+        if (p != NULL) {
+            forget(&e->device[i]);
+            e->device[i] = fleet_copy(p, len);
+        }
+        f->d[i].cfg.epoch = e->device[i].p;
+        f->d[i].cfg.epoch_len = e->device[i].len;
+        f->d[i].cfg.link = plmm_agg_round_seal(f->agg)->link;
+    }
+    f->cfg.epoch = e->agg.p;
+    f->cfg.epoch_len = e->agg.len;
+    f->cfg.link = plmm_agg_round_seal(f->agg)->link;
+    e->seals = f->seals;
+}
+
+/* The next round of the same devices. */
+static void again(fleet *f)
+{
+    for (uint32_t i = 0; i < f->n; i++) {
+        fleet_device *d = &f->d[i];
+        plmm_client_round_free(d->m);
+        d->m = NULL;
+        fleet_journal_clear(&d->journal);
+        forget(&d->payload);
+        forget(&d->stored);
+        forget(&d->reveal);
+        forget(&d->masked);
+        forget(&f->inputs[i]);
+        d->finished = false;
+        d->aborted = PLMM_ABORT_NONE;
+        d->quits = 0;
+        d->gone = false;
+        d->cfg.last_round = f->cfg.params.round;
+        d->cfg.last_attempt = 1;
+        fleet_random(f, &d->seed, sizeof d->seed);
+    }
+    for (uint32_t i = 0; i < f->queue_n; i++) {
+        plmm_free(f->queue[i].frame.p);
+    }
+    f->queue_n = 0;
+    plmm_agg_round_free(f->agg);
+    fleet_journal_clear(&f->journal);
+    forget(&f->survivors);
+    plmm_free(f->sum);
+    fleet_random(f, &f->agg_seed, sizeof f->agg_seed);
+    f->finished = f->aborted = false;
+    f->cfg.params.round++;
+}
+
+static fleet *epoch_round(uint32_t n, uint64_t seed)
+{
+    fleet *f = round_new(n, 5, seed, PLMM_MASK_KAHE);
+    for (uint32_t i = 0; i < n; i++) {
+        CHECK(plmm_channels_new(&f->d[i].cfg.channels, FLEET_MAX, NULL) == PLMM_OK, "channels");
+    }
+    fleet_start(f);
+    fleet_run(f);
+    CHECK(f->finished && f->in_sum == n, "first round: %s", f->text);
+    fleet_check_sum(f);
+    return f;
+}
+
+static void epoch_end(fleet *f)
+{
+    for (uint32_t i = 0; i < f->n; i++) {
+        plmm_channels_free(f->d[i].cfg.channels);
+        f->d[i].cfg.channels = NULL;
+    }
+    fleet_free(f);
+}
+
+typedef struct tally {
+    uint32_t sent[PLMM_MSG_COUNT];
+} tally;
+
+static bool tally_tap(fleet *f, uint32_t from, uint32_t to, fleet_bytes *frame, void *arg)
+{
+    tally *t = arg;
+    plmm_frame peek;
+    (void)to;
+    fleet_watch(f, from, frame);
+    if (plmm_frame_peek(&peek, frame->p, frame->len, NULL) == PLMM_OK) {
+        t->sent[peek.type]++;
+    }
+    return true;
+}
+
+/* Later rounds: no keys, no seal; a device sends its contribution and nothing else. Dropouts,
+ * losses and crashes as in the first. */
+static void test_epoch(void)
+{
+    epoch e = {.seals = 0};
+    fleet *f = epoch_round(32, 900);
+    for (uint32_t round = 0; round < 6; round++) {
+        tally t = {{0}};
+        epoch_keep(&e, f);
+        again(f);
+        f->tap = tally_tap;
+        f->tap_arg = &t;
+        f->crash = round == 3 ? 20 : 0;
+        f->lose = round == 4 ? 60 : 0;
+        f->d[round].quits = round % 2 == 1 ? PLMM_MSG_CONTRIB : PLMM_MSG_CHECKIN;
+        fleet_start(f);
+        fleet_run(f);
+        CHECK(f->finished && f->in_sum == 31, "round %u: %u in the sum: %s", round, f->in_sum,
+              f->text);
+        CHECK(f->seals == e.seals && t.sent[PLMM_MSG_ADVERT] == 0 && t.sent[PLMM_MSG_ROSTER] == 0,
+              "round %u: %u keys advertised", round, t.sent[PLMM_MSG_ADVERT]);
+        fleet_check_sum(f);
+    }
+    f->tap = NULL;
+    epoch_free(&e);
+    epoch_end(f);
+}
+
+/* Rounds of one epoch have nothing in common but the roster: session and boxes are of their own. */
+static void test_epoch_sessions(void)
+{
+    epoch e = {.seals = 0};
+    static plmm_frame one, two;
+    fleet *f = epoch_round(24, 901);
+    epoch_keep(&e, f);
+    again(f);
+    fleet_start(f);
+    fleet_run(f);
+    plmm_hash first;
+    CHECK(plmm_frame_decode(&one, f->d[3].masked.p, f->d[3].masked.len, NULL) == PLMM_OK, "one");
+    first = one.session;
+    epoch_keep(&e, f);
+    again(f);
+    fleet_start(f);
+    fleet_run(f);
+    CHECK(f->finished &&
+              plmm_frame_decode(&two, f->d[3].masked.p, f->d[3].masked.len, NULL) == PLMM_OK,
+          "two: %s", f->text);
+    CHECK(memcmp(&first, &two.session, sizeof first) != 0, "one session for two rounds");
+    epoch_free(&e);
+    epoch_end(f);
+}
+
+/* Who lost the epoch, or its channel key, cannot be had for it; the round ends without it. */
+static void test_epoch_lost(void)
+{
+    epoch e = {.seals = 0};
+    fleet *f = epoch_round(32, 902);
+    epoch_keep(&e, f);
+    again(f);
+    f->d[4].cfg.epoch = NULL;
+    plmm_channels_clear(f->d[5].cfg.channels);
+    fleet_start(f);
+    fleet_run(f);
+    CHECK(f->finished && f->in_sum == 30, "%u in the sum: %s", f->in_sum, f->text);
+    fleet_check_sum(f);
+    epoch_free(&e);
+    epoch_end(f);
+}
+
 int main(int argc, char **argv)
 {
     uint64_t rounds = argc > 1 ? strtoull(argv[1], NULL, 10) : 32 / PLMM_TEST_SLOW;
@@ -242,6 +432,9 @@ int main(int argc, char **argv)
         test_minimum();
         test_boxes();
         test_every_crash();
+        test_epoch();
+        test_epoch_sessions();
+        test_epoch_lost();
     }
     uint32_t finished = 0, crashed = 0;
     for (uint64_t i = first; i < first + rounds && plmm_test_failures == 0; i++) {

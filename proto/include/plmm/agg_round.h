@@ -98,6 +98,10 @@ typedef struct plmm_agg_config {
     uint32_t phase_ms;     /* for R0, the seal, R1, R3, R4 */
     uint32_t train_ms;     /* for R2: training, masking and upload */
     const plmm_oneshot_tables *tables; /* or NULL: it makes its own; borrowed */
+    /* What plmm_agg_round_epoch gave in the round that began the epoch: its roster, committee and
+     * channels are used again. Or NULL: a roster is made and sealed. Borrowed. */
+    const uint8_t *epoch;
+    size_t epoch_len;
 } plmm_agg_config;
 
 typedef enum plmm_agg_event_type {
@@ -240,6 +244,12 @@ void plmm_agg_result_frame(uint8_t out[PLMM_FRAME_SMALL], size_t *len, const cha
  * damaged store). */
 PLMM_NODISCARD plmm_status plmm_agg_round_add(const plmm_agg_round *m, void *sum,
                                               const uint8_t *payload, size_t len, plmm_error *err);
+
+/* One-shot rounds: octets that later rounds of the epoch need, from COLLECT on; to out, unless it is
+ * NULL. 0: nothing to keep (or the round goes on with an epoch itself). A later round whose devices
+ * do not come back ends with too few check-ins: begin a new epoch then, and after PLMM_EPOCH_ROUNDS
+ * rounds at the latest. */
+size_t plmm_agg_round_epoch(const plmm_agg_round *m, uint8_t *out);
 
 /* The data plane of DROP_INPUT: sum -= payload, which was added before. Errors as above. */
 PLMM_NODISCARD plmm_status plmm_agg_round_drop(const plmm_agg_round *m, void *sum,

@@ -76,6 +76,9 @@ typedef struct plmm_client_config {
     uint32_t resend_ms;      /* send again what was not answered: 5,000 is reasonable; > 0 */
     uint32_t silence_ms;     /* give up when nothing was heard for so long; > resend_ms */
     const plmm_oneshot_tables *tables; /* or NULL: it makes its own; borrowed */
+    /* What plmm_client_round_epoch gave when the epoch began, or NULL; borrowed. */
+    const uint8_t *epoch;
+    size_t epoch_len;
 } plmm_client_config;
 
 typedef enum plmm_client_state {
@@ -182,6 +185,11 @@ const char *plmm_client_state_str(plmm_client_state s);
 
 /* (round, attempt) of the invitation that was accepted; 0, 0 before. */
 void plmm_client_round_name(const plmm_client_round *m, uint64_t *round, uint32_t *attempt);
+
+/* One-shot rounds: what later rounds of the same epoch need, to be kept (in the transaction of the
+ * end) and given to their machines with the same plmm_channels. NULL: nothing new to keep. Of the
+ * machine. */
+const uint8_t *plmm_client_round_epoch(const plmm_client_round *m, size_t *len);
 
 /* Octets of what MASK makes; 0 before the round's roster came. */
 size_t plmm_client_round_payload(const plmm_client_round *m);
