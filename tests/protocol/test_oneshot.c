@@ -1,7 +1,7 @@
 /* One-shot rounds: devices and members of the committee drop out at every step, at each threshold
  * and one past it; frames are lost, repeated, late and reordered; both sides crash; boxes do not
  * open. The sum over the survivors is exact to the bit, or the round aborts with a reason. Claims
- * C2, C4, C10, C11, C14, C15. */
+ * C4, C10, C11, O2, O4, O5. */
 #include "forge.h"
 #include "plmm/channels.h"
 
