@@ -2,6 +2,7 @@
 #include "plmm/wire.h"
 
 #include "plmm.pb.h"
+#include "plmm/bulk.h"
 #include "plmm/bytes.h"
 
 #include <pb_decode.h>
@@ -54,12 +55,10 @@ plmm_status plmm_frame_size(size_t *size, const uint8_t *in, plmm_error *err)
 
 void plmm_bulk_hash(plmm_hash *out, const uint8_t *bulk, size_t len)
 {
-    memset(out, 0, sizeof *out);
     if (len > 0) {
-        plmm_digest d;
-        plmm_digest_init(&d);
-        plmm_digest_update(&d, bulk, len);
-        plmm_digest_final(&d, out);
+        plmm_bulk_digest(out, bulk, len);
+    } else {
+        memset(out, 0, sizeof *out);
     }
 }
 

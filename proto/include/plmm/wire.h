@@ -4,7 +4,7 @@
  *   frame = "PLM1" | u32 LE length of the envelope | u32 LE length of the bulk | envelope | bulk
  *
  * The envelope is the protobuf message Envelope of schema/plmm.proto. Vectors and tables travel raw
- * in the bulk, whose length and BLAKE2b-256 the envelope carries; the layout of each type's bulk is
+ * in the bulk, whose length and digest (plmm/bulk.h) the envelope carries; the layout of each type's bulk is
  * in the schema. The signature (Ed25519 of the sender's identity) covers the whole envelope but
  * itself, and by the digest the bulk.
  *
@@ -103,7 +103,7 @@ PLMM_NODISCARD plmm_status plmm_frame_verify(const plmm_frame *f, const plmm_sig
 void plmm_frame_head(uint8_t out[PLMM_FRAME_SMALL], size_t *len, const plmm_frame *f,
                      const plmm_sign_sk *sk);
 
-/* Digest of a bulk as the envelope carries it: plain BLAKE2b-256, zero for an empty one. */
+/* Digest of a bulk as the envelope carries it: plmm_bulk_digest, zero for an empty one. */
 void plmm_bulk_hash(plmm_hash *out, const uint8_t *bulk, size_t len);
 
 /* ---- bodies: protobuf messages of the schema, canonical and bounded likewise ---- */

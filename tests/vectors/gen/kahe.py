@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Second implementation of crypto/kahe and crypto/packed, for tests/vectors/kahe.vec, from the comments of
-plmm/kahe.h and plmm/packed.h.
+"""Second implementation of crypto/kahe, crypto/packed and crypto/bulk, for tests/vectors/kahe.vec, from the
+comments of plmm/kahe.h, plmm/packed.h and plmm/bulk.h.
 
 Run by hand: python3 tests/vectors/gen/kahe.py > tests/vectors/kahe.vec
 Needs only `cryptography` (AES); BLAKE2b is hashlib's.
@@ -141,6 +141,11 @@ def packed(set_, key, seed, members, c):
     return shares
 
 
+def bulk(v):
+    leaves = b"".join(blake2b(b"plmm.lea", b"bulk.v1.", v[i:i + 8192]) for i in range(0, len(v), 8192))
+    return blake2b(b"plmm.top", b"bulk.v1.", struct.pack("<Q", len(v)) + leaves)
+
+
 print("# Made by tests/vectors/gen/kahe.py: see there and plmm/kahe.h, plmm/packed.h.")
 seed, private, session = bytes(range(32)), bytes(range(100, 132)), bytes(range(200, 232))
 for s, (size, qs, _, slot_n, _) in SETS.items():
@@ -154,3 +159,4 @@ for s, (size, qs, _, slot_n, _) in SETS.items():
     out(f"kahe.p{s}.digest", blake2b(b"plmm.hsh", b"kahe.tst", encrypt(s, vector, k, private, session)))
     rows = packed(s, k, private, 23, 5)
     out(f"packed.p{s}.digest", blake2b(b"plmm.hsh", b"kahe.tst", b"".join(b"".join(pack(r)) for r in rows)))
+out("bulk.300000", bulk(bytes((i * i + i // 8192) % 256 for i in range(300000))))
