@@ -3,16 +3,11 @@
 #include "noise_cks.h"
 #include "plmm/bytes.h"
 
-static bool below(plmm__cks_source *s, uint64_t a, uint64_t b)
-{
-    return s->uniform(s, b) < a;
-}
-
 /* True with probability exp(-a / b), a <= b: the parity of how many of a/b, a/2b, a/3b ... come. */
 static bool exp_small(plmm__cks_source *s, uint64_t a, uint64_t b)
 {
     uint64_t k = 1;
-    while (below(s, a, b * k)) {
+    while (s->bernoulli(s, a, b * k)) {
         k++;
     }
     return k % 2 == 1;
@@ -20,7 +15,7 @@ static bool exp_small(plmm__cks_source *s, uint64_t a, uint64_t b)
 
 static bool exp_any(plmm__cks_source *s, uint64_t a, uint64_t b)
 {
-    while (a > b) {
+    while (a >= b) {
         if (!exp_small(s, 1, 1)) {
             return false;
         }
@@ -33,15 +28,15 @@ static bool exp_any(plmm__cks_source *s, uint64_t a, uint64_t b)
 static int64_t laplace(plmm__cks_source *s, uint64_t t)
 {
     for (;;) {
-        uint64_t u = s->uniform(s, t), v = 0;
-        if (!exp_small(s, u, t)) {
-            continue;
+        bool negative = s->bernoulli(s, 1, 2);
+        uint64_t v = 0, u = s->uniform(s, t);
+        while (!exp_small(s, u, t)) {
+            u = s->uniform(s, t);
         }
         while (exp_small(s, 1, 1)) {
             v++;
         }
         int64_t y = (int64_t)(u + t * v);
-        bool negative = s->uniform(s, 2) == 1;
         if (!negative || y != 0) {
             return negative ? -y : y;
         }
@@ -108,10 +103,15 @@ static uint64_t uniform(plmm__cks_source *source, uint64_t n)
     }
 }
 
+static bool bernoulli(plmm__cks_source *source, uint64_t a, uint64_t b)
+{
+    return uniform(source, b) < a;
+}
+
 void plmm_noise_cks(int32_t *x, size_t n, uint64_t units, const plmm_seed *seed)
 {
     PLMM_ASSERT(units >= 1 && units <= PLMM_NOISE_TABLE_UNITS);
-    stream s = {.source = {uniform}, .seed = *seed, .used = sizeof s.octets};
+    stream s = {.source = {uniform, bernoulli}, .seed = *seed, .used = sizeof s.octets};
     for (size_t i = 0; i < n; i++) {
         x[i] = (int32_t)plmm__cks_gaussian(&s.source, units);
     }

@@ -7,6 +7,8 @@
 typedef struct plmm__cks_source {
     /* Uniform in 0..n-1, n >= 1. */
     uint64_t (*uniform)(struct plmm__cks_source *s, uint64_t n);
+    /* True with probability a / b, a <= b. */
+    bool (*bernoulli)(struct plmm__cks_source *s, uint64_t a, uint64_t b);
 } plmm__cks_source;
 
 /* One draw of variance units / 16. */

@@ -3,6 +3,7 @@
  *
  * test_noise [draws] makes that many draws of each kind of statistic instead of a CI-sized number
  * and prints what it found: `test_noise 1000000000` takes minutes. */
+#include "noise_cks.h"
 #include "noise_internal.h"
 #include "plmm/bytes.h"
 #include "plmm/mask.h"
@@ -385,6 +386,110 @@ static void test_cks(uint64_t draws)
     }
 }
 
+/* A TurboSHAKE128 stream (RFC 9861) and how libprio-rs takes numbers from it. */
+typedef struct turbo {
+    plmm__cks_source source;
+    uint64_t lane[25];
+    size_t used;
+} turbo;
+
+static void keccak_12(uint64_t a[25])
+{
+    static const uint64_t round[12] = {0x000000008000808b, 0x800000000000008b, 0x8000000000008089,
+                                       0x8000000000008003, 0x8000000000008002, 0x8000000000000080,
+                                       0x000000000000800a, 0x800000008000000a, 0x8000000080008081,
+                                       0x8000000000008080, 0x0000000080000001, 0x8000000080008008};
+    static const unsigned shift[24] = {1,  3,  6,  10, 15, 21, 28, 36, 45, 55, 2,  14,
+                                       27, 41, 56, 8,  25, 43, 62, 18, 39, 61, 20, 44};
+    static const unsigned place[24] = {10, 7,  11, 17, 18, 3, 5,  16, 8,  21, 24, 4,
+                                       15, 23, 19, 13, 12, 2, 20, 14, 22, 9,  6,  1};
+    for (size_t r = 0; r < 12; r++) {
+        uint64_t c[5];
+        for (size_t i = 0; i < 5; i++) {
+            c[i] = a[i] ^ a[i + 5] ^ a[i + 10] ^ a[i + 15] ^ a[i + 20];
+        }
+        for (size_t i = 0; i < 25; i++) {
+            uint64_t d = c[(i + 1) % 5];
+            a[i] ^= c[(i + 4) % 5] ^ (d << 1 | d >> 63);
+        }
+        uint64_t t = a[1];
+        for (size_t i = 0; i < 24; i++) {
+            uint64_t next = a[place[i]];
+            a[place[i]] = t << shift[i] | t >> (64 - shift[i]);
+            t = next;
+        }
+        for (size_t row = 0; row < 25; row += 5) {
+            memcpy(c, a + row, sizeof c);
+            for (size_t i = 0; i < 5; i++) {
+                a[row + i] = c[i] ^ (~c[(i + 1) % 5] & c[(i + 2) % 5]);
+            }
+        }
+        a[0] ^= round[r];
+    }
+}
+
+static uint32_t turbo_word(turbo *t)
+{
+    enum { RATE_WORDS = 42 };
+    if (t->used == RATE_WORDS) {
+        keccak_12(t->lane);
+        t->used = 0;
+    }
+    uint32_t w = (uint32_t)(t->lane[t->used / 2] >> 32 * (t->used % 2));
+    t->used++;
+    return w;
+}
+
+static uint64_t turbo_uniform(plmm__cks_source *s, uint64_t n)
+{
+    turbo *t = (turbo *)s;
+    unsigned bits = 0;
+    while (bits < 64 && n >> bits != 0) {
+        bits++;
+    }
+    for (;;) {
+        uint64_t v = turbo_word(t);
+        if (bits > 32) {
+            v |= (uint64_t)turbo_word(t) >> (64 - bits) << 32;
+        } else {
+            v >>= 32 - bits;
+        }
+        if (v < n) {
+            return v;
+        }
+    }
+}
+
+static bool turbo_bernoulli(plmm__cks_source *s, uint64_t a, uint64_t b)
+{
+    uint64_t g = b, h = a;
+    while (h != 0) { /* fractions are in lowest terms */
+        uint64_t rest = g % h;
+        g = h;
+        h = rest;
+    }
+    return turbo_uniform(s, b / g) < a / g;
+}
+
+/* The samples of libprio-rs, src/dp/distributions.rs, test_discrete_gaussian (commit 16f30b73):
+ * deviation 5, seed 0^32. */
+static void test_published_gaussian(void)
+{
+    static const int64_t want[20] = {10, 7, 2, 1,  -1, -2, -1, 3,  -3,  -1,
+                                     3,  6, 3, -7, -8, -1, 2,  -4, -11, -4};
+    turbo t = {.source = {turbo_uniform, turbo_bernoulli}};
+    /* 2 octets 0: no tag; 1 octet: 32 of seed; the seed; octet 35 separates domains; padding */
+    t.lane[0] = UINT64_C(32) << 16;
+    t.lane[4] ^= UINT64_C(1) << 24;
+    t.lane[20] ^= UINT64_C(0x80) << 56;
+    keccak_12(t.lane);
+    for (size_t i = 0; i < 20; i++) {
+        int64_t got = plmm__cks_gaussian(&t.source, 400);
+        CHECK(got == want[i], "sample %zu is %lld, not %lld", i, (long long)got,
+              (long long)want[i]);
+    }
+}
+
 /* ---- layers ---- */
 
 /* For every number of dropouts the survivors' honest noise is at least the target, and above it by
@@ -520,6 +625,7 @@ int main(int argc, char **argv)
     test_large_variance();
     test_tails();
     test_cks(draws / 50);
+    test_published_gaussian();
     test_every_dropout();
     test_removal();
     test_refusals();
