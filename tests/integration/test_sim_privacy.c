@@ -1,6 +1,6 @@
 /* The simulator with differential privacy: sums of noisy vectors exact to the bit through dropouts and
  * crashes, an expert that stops before its budget is exceeded, devices that leave it before theirs is,
- * a clip that follows the norms, and a report that names unit and adversary. */
+ * a clip that follows the norms, and a report that names unit and adversary. Claims D2, D4, D6. */
 #include "small_sim.h"
 
 #include <math.h>

@@ -1,4 +1,4 @@
-/* crypto/account, crypto/pld: what must hold whatever the numbers are. */
+/* crypto/account, crypto/pld: what must hold whatever the numbers are (claim D7). */
 #include "plmm/account.h"
 #include "plmm/pld.h"
 #include "plmm/rng.h"

@@ -1,5 +1,6 @@
 /* crypto/account: published and recomputed values (google/differential-privacy dp_accounting, Opacus,
- * autodp, mpmath), never below what is exact, and the account a party keeps. */
+ * autodp, mpmath), never below what is exact, and the account a party keeps
+ * (claim D7). */
 #include "plmm/account.h"
 #include "test.h"
 

@@ -1,4 +1,5 @@
-/* crypto/pld: values of google/differential-privacy's PLD accountant, and never below what is exact. */
+/* crypto/pld: values of google/differential-privacy's PLD accountant, and never below what is exact (claim
+ * D7). */
 #include "plmm/account.h"
 #include "plmm/alloc.h"
 #include "plmm/pld.h"
