@@ -23,6 +23,7 @@ typedef enum bench_call {
     BENCH_VERIFY,
     BENCH_AGREEMENT, /* X25519 */
     BENCH_ENCODE,
+    BENCH_HASH, /* of vectors, for their signatures */
     BENCH_CALLS
 } bench_call;
 
@@ -31,7 +32,6 @@ typedef struct bench_case {
     uint32_t n, length;
     uint32_t protocol, mask, stream; /* of plmm_round_params */
     double drop;                     /* share of devices whose vector never comes */
-    bool warm;                       /* channel keys of all neighbours are cached already */
 } bench_case;
 
 /* What it cost. */
@@ -74,8 +74,9 @@ const bench_pair *bench_watch_pairs(size_t *n);
 
 /* ---- round_secagg.c ---- */
 
-/* One whole round in this thread. What goes wrong ends the program with a sentence. */
-void bench_secagg(const bench_case *c, bench_result *r);
+/* One whole round in this thread with cold channels, and, if warm is not NULL, the same again with
+ * warm ones. What goes wrong ends the program with a sentence. */
+void bench_rounds(const bench_case *c, bench_result *cold, bench_result *warm);
 
 /* An update that all parts agree on: delta[0..length) of device i. */
 void bench_delta(float *delta, uint32_t length, uint32_t i);

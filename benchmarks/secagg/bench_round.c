@@ -13,7 +13,8 @@
 #include <string.h>
 
 static const char *const phase_names[BENCH_PHASES] = {"keys", "share", "mask", "agree", "unmask"};
-static const char *const call_names[BENCH_CALLS] = {"sign", "verify", "agreement", "encode"};
+static const char *const call_names[BENCH_CALLS] = {"sign", "verify", "agreement", "encode",
+                                                    "hash"};
 
 void bench_delta(float *delta, uint32_t length, uint32_t i)
 {
@@ -56,14 +57,14 @@ static double prototype_all(const bench_prototype *p, bool warm)
     return p->clients_s + p->server_s + (warm ? 0 : 2 * p->setup_s);
 }
 
-static plmm_status run_prototype(peers *x, const bench_case *c, const bench_result *r,
+static plmm_status run_prototype(peers *x, const bench_case *c, bool warm, const bench_result *r,
                                  plmm_error *err)
 {
     /* its mode, n, d, k and t or members and points, VAES, cached channels, rho, corrupt */
     bool oneshot = c->protocol == PLMM_PROTOCOL_ONESHOT;
     const uint32_t mode = oneshot ? 2 : c->mask == PLMM_MASK_RING ? 0 : 1;
-    const uint32_t numbers[9] = {mode, c->n,    c->length,          r->k,      r->t,
-                                 0,    c->warm, PLMM_COMMITTEE_RHO, r->corrupt};
+    const uint32_t numbers[9] = {mode, c->n, c->length,          r->k,      r->t,
+                                 0,    warm, PLMM_COMMITTEE_RHO, r->corrupt};
     char text[9][12];
     const char *args[12] = {0};
     for (int i = 0; i < 9; i++) {
@@ -75,7 +76,7 @@ static plmm_status run_prototype(peers *x, const bench_case *c, const bench_resu
     if (!p.exact) {
         return plmm_fail(err, PLMM_ERR_STATE, "the prototype's sum is wrong");
     }
-    if (!x->ran || prototype_all(&p, c->warm) < prototype_all(&x->best, c->warm)) {
+    if (!x->ran || prototype_all(&p, warm) < prototype_all(&x->best, warm)) {
         x->best = p;
     }
     x->ran = true;
@@ -105,7 +106,7 @@ static void put_name(plmm_json_writer *w, const char *key, const char *v)
     plmm_json_put_text(w, v);
 }
 
-static void put_case(plmm_json_writer *w, const bench_case *c, const bench_result *r)
+static void put_case(plmm_json_writer *w, const bench_case *c, bool warm, const bench_result *r)
 {
     static const char *const masks[] = {"", "ring", "kahe", "kahe-long"};
     put_name(w, "bench", "round");
@@ -113,7 +114,7 @@ static void put_case(plmm_json_writer *w, const bench_case *c, const bench_resul
     put_name(w, "mask", masks[c->mask]);
     const char *stream = plmm_stream_name(c->stream);
     put_name(w, "stream", stream != NULL ? stream : "none");
-    put_name(w, "channels", c->warm ? "warm" : "cold");
+    put_name(w, "channels", warm ? "warm" : "cold");
     put_count(w, "n", c->n);
     put_count(w, "d", c->length);
     put_count(w, "k", r->k);
@@ -150,19 +151,20 @@ static void put_costs(plmm_json_writer *w, const bench_case *c, const bench_resu
         (void)snprintf(key, sizeof key, "%s_calls", call_names[i]);
         put_count(w, key, r->calls[i]);
     }
-    put(w, "signatures_share", (r->calls_s[BENCH_SIGN] + r->calls_s[BENCH_VERIFY]) / all_of(r));
+    put(w, "signatures_share",
+        (r->calls_s[BENCH_SIGN] + r->calls_s[BENCH_VERIFY] + r->calls_s[BENCH_HASH]) / all_of(r));
     put_count(w, "up_bytes", r->up / c->n);
     put_count(w, "down_bytes", r->down / c->n);
     put_count(w, "vector_bytes", r->payload);
     put(w, "up_to_float32", (double)r->up / c->n / (4.0 * c->length));
 }
 
-static void put_peers(plmm_json_writer *w, const bench_case *c, const bench_result *r,
+static void put_peers(plmm_json_writer *w, const bench_case *c, bool warm, const bench_result *r,
                       const peers *x)
 {
     if (x->ran) {
         put_count(w, "prototype_threads", x->threads);
-        double all = prototype_all(&x->best, c->warm);
+        double all = prototype_all(&x->best, warm);
         put(w, "prototype_cpu_s", all);
         put(w, "prototype_half_cpu_s", all / 2);
         put(w, "prototype_server_s", x->best.server_s);
@@ -182,15 +184,15 @@ static void put_peers(plmm_json_writer *w, const bench_case *c, const bench_resu
     }
 }
 
-static plmm_status print_line(const bench_case *c, const bench_result *r, const peers *x,
+static plmm_status print_line(const bench_case *c, bool warm, const bench_result *r, const peers *x,
                               plmm_error *err)
 {
     plmm_json_writer w;
     plmm_json_begin(&w, PLMM_JSON_COMPACT, plmm_cli_put, NULL);
     plmm_json_open_object(&w);
-    put_case(&w, c, r);
+    put_case(&w, c, warm, r);
     put_costs(&w, c, r);
-    put_peers(&w, c, r, x);
+    put_peers(&w, c, warm, r, x);
     plmm_json_close_object(&w);
     PLMM_TRY(plmm_json_end(&w, err));
     return plmm_cli_put(NULL, "\n", 1, err);
@@ -225,8 +227,7 @@ static plmm_status read_case(plmm_cli_args *a, bench_case *c, peers *x, plmm_err
                       .protocol = oneshot ? PLMM_PROTOCOL_ONESHOT : PLMM_PROTOCOL_SECAGG,
                       .mask = mask,
                       .stream = stream,
-                      .drop = plmm_cli_real(a, "drop"),
-                      .warm = plmm_cli_flag(a, "warm")};
+                      .drop = plmm_cli_real(a, "drop")};
     *x = (peers){.prototype = plmm_cli_text(a, "prototype"),
                  .threads = (uint32_t)plmm_cli_int(a, "threads")};
     if (plmm_cli_text(a, "flower") != NULL) {
@@ -236,27 +237,39 @@ static plmm_status read_case(plmm_cli_args *a, bench_case *c, peers *x, plmm_err
     return PLMM_OK;
 }
 
+static void keep_best(bench_result *best, const bench_result *r, bool first)
+{
+    if (first || all_of(r) < all_of(best)) {
+        *best = *r;
+    }
+}
+
 static plmm_status run(plmm_cli_args *a, plmm_error *err)
 {
     bench_case c;
-    bench_result best = {0};
-    peers x;
+    bench_result best[2] = {{0}};
+    peers x[2];
     PLMM_TRY(plmm_crypto_init(err));
-    PLMM_TRY(read_case(a, &c, &x, err));
+    PLMM_TRY(read_case(a, &c, &x[0], err));
+    x[1] = x[0];
+    int kinds = plmm_cli_flag(a, "warm") ? 2 : 1;
     for (int64_t i = 0; i < plmm_cli_int(a, "repeat"); i++) {
-        bench_result r;
-        bench_secagg(&c, &r);
-        if (!r.exact) {
-            return plmm_fail(err, PLMM_ERR_STATE, "the sum is not that of the survivors");
-        }
-        if (i == 0 || all_of(&r) < all_of(&best)) {
-            best = r;
-        }
-        if (x.prototype != NULL) {
-            PLMM_TRY(run_prototype(&x, &c, &r, err));
+        bench_result r[2];
+        bench_rounds(&c, &r[0], kinds == 2 ? &r[1] : NULL);
+        for (int warm = 0; warm < kinds; warm++) {
+            if (!r[warm].exact) {
+                return plmm_fail(err, PLMM_ERR_STATE, "the sum is not that of the survivors");
+            }
+            keep_best(&best[warm], &r[warm], i == 0);
+            if (x[warm].prototype != NULL) {
+                PLMM_TRY(run_prototype(&x[warm], &c, warm == 1, &r[warm], err));
+            }
         }
     }
-    return print_line(&c, &best, &x, err);
+    for (int warm = 0; warm < kinds; warm++) {
+        PLMM_TRY(print_line(&c, warm == 1, &best[warm], &x[warm], err));
+    }
+    return PLMM_OK;
 }
 
 static const plmm_cli_option options[] = {
@@ -265,7 +278,8 @@ static const plmm_cli_option options[] = {
     {"mask", PLMM_CLI_TEXT, "NAME", NULL, 0, 0,
      "ring, kahe or kahe-long; default: ring, and kahe for one-shot"},
     {"stream", PLMM_CLI_TEXT, "NAME", "chacha", 0, 0, "chacha or aes: what expands seeds"},
-    {"warm", PLMM_CLI_FLAG, NULL, NULL, 0, 0, "channel keys of all neighbours are cached"},
+    {"warm", PLMM_CLI_FLAG, NULL, NULL, 0, 0,
+     "a second line: the same round with all channel keys cached"},
     {"drop", PLMM_CLI_REAL, "SHARE", "0.1", 0, 0.5, "devices whose vector never comes"},
     {"repeat", PLMM_CLI_INT, "N", "1", 1, 100, "runs of each; the fastest counts"},
     {"prototype", PLMM_CLI_TEXT, "PATH", NULL, 0, 0,
@@ -281,7 +295,7 @@ static const plmm_cli_verb verbs[] = {
      "the ratios to the prototype and to Flower. half_cpu_s is what two cores would take.",
      options, sizeof options / sizeof options[0], run},
     {"oneshot", "", 0, 0, "run one-shot rounds",
-     "As secagg; --warm is the usual case, a cold round has the key agreement of a whole epoch.",
+     "As secagg; warm is the usual case, a cold round has the key agreement of a whole epoch.",
      options, sizeof options / sizeof options[0], run},
 };
 

@@ -510,7 +510,7 @@ static void warm_up(device *d, uint32_t n)
     plmm_free(pairs);
 }
 
-void bench_secagg(const bench_case *c, bench_result *r)
+void bench_rounds(const bench_case *c, bench_result *cold, bench_result *warm)
 {
     device *d = need(plmm_alloc(c->n, sizeof *d));
     for (uint32_t i = 0; i < c->n; i++) {
@@ -520,12 +520,12 @@ void bench_secagg(const bench_case *c, bench_result *r)
         d[i].own.since = SINCE;
         new_table(&d[i], 1);
     }
-    bench_watch_pair(c->warm);
-    whole_round(c, r, d);
+    bench_watch_pair(warm != NULL);
+    whole_round(c, cold, d);
     bench_watch_pair(false);
-    if (c->warm) {
+    if (warm != NULL) {
         warm_up(d, c->n);
-        whole_round(c, r, d);
+        whole_round(c, warm, d);
     }
     for (uint32_t i = 0; i < c->n; i++) {
         plmm_channels_free(d[i].table);
