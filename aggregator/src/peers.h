@@ -14,7 +14,7 @@ typedef struct plmm__peer {
     uint32_t slot;   /* request it left open, or PLMM__NO_SLOT */
     uint64_t until;  /* when that is answered at the latest */
     /* Bit m: message m of that machine is to be rendered for it. */
-    uint32_t waiting[PLMM__MACHINES];
+    uint64_t waiting[PLMM__MACHINES];
 } plmm__peer;
 
 typedef struct plmm__peers {

@@ -11,6 +11,8 @@
 
 #include <pthread.h>
 
+_Static_assert(PLMM_MSG_COUNT <= 64, "a bit for each message that may wait for a device");
+
 typedef enum plmm__job { PLMM__JOB_NONE, PLMM__JOB_UNMASK, PLMM__JOB_PUBLISH } plmm__job;
 
 typedef struct plmm__serve plmm__serve;

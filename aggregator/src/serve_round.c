@@ -226,7 +226,7 @@ static void send(plmm__serve *s, uint32_t i, const plmm_agg_action *a)
             plmm__serve_fail(s, rc, &err);
             return;
         }
-        p->waiting[i] |= UINT32_C(1) << a->msg;
+        p->waiting[i] |= UINT64_C(1) << a->msg;
     }
 }
 

@@ -13,6 +13,7 @@ enum { DIAL_MIN_MS = 50, DIAL_MAX_MS = 1000, CLOSE_WAIT_MS = 2000, CLOSING_MAX =
 typedef enum plmm_line_state { LINE_IDLE, LINE_SENDING, LINE_RECEIVING } plmm_line_state;
 
 struct plmm_line {
+    plmm_line *next; /* among those that are kept */
     char *url;
     size_t reply_max;
     nng_socket socket;
@@ -189,6 +190,18 @@ static bool all_closed(plmm_line *l)
     return all;
 }
 
+/* Lines that a thread of nng may still look at. */
+static plmm_line *kept;
+static pthread_mutex_t kept_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static void keep(plmm_line *l)
+{
+    (void)pthread_mutex_lock(&kept_lock);
+    l->next = kept;
+    kept = l;
+    (void)pthread_mutex_unlock(&kept_lock);
+}
+
 void plmm_line_close(plmm_line *l)
 {
     if (l == NULL) {
@@ -201,7 +214,8 @@ void plmm_line_close(plmm_line *l)
         drop_socket(l);
     }
     if (!all_closed(l)) {
-        return; /* a thread of nng may still look at it */
+        keep(l);
+        return;
     }
     if (l->aio != NULL) {
         nng_aio_free(l->aio);
