@@ -18,9 +18,8 @@ static bool try_size(plmm_committee *out, const plmm_graph_params *p, const plmm
     plmm_hypergeometric(pmf, p->n, c->surviving, m);
     k.alive = plmm_lower_quantile(pmf, m, exp2(-(double)p->eta));
     k.need = rho + k.c + spare;
-    k.quorum = (m + k.c) / 2 + 1;
-    bool agrees = p->trust == PLMM_TRUST_CURIOUS || k.alive >= k.quorum;
-    if (k.alive < k.need || !agrees) {
+    k.quorum = p->trust == PLMM_TRUST_CURIOUS ? 1 : (m + k.c) / 2 + 1;
+    if (k.alive < k.need || k.alive < k.quorum) {
         return false;
     }
     *out = k;

@@ -97,10 +97,9 @@ static inline bool script_tap(fleet *f, uint32_t from, uint32_t to, fleet_bytes 
     return true;
 }
 
-static inline void fuzz_round(const uint8_t *data, size_t size, bool aggregator_lies)
+static inline void fuzz_fleet(fleet *f, const uint8_t *data, size_t size, bool aggregator_lies)
 {
     script s = {data, size, aggregator_lies};
-    fleet *f = fleet_new(4, 3, 1);
     for (uint32_t i = 0; i < f->n; i++) {
         f->d[i].cfg.silence_ms = 12000;
         f->d[i].cfg.resend_ms = 3000;
@@ -124,6 +123,19 @@ static inline void fuzz_round(const uint8_t *data, size_t size, bool aggregator_
     }
     fleet_free(f);
     PLMM_ASSERT(plmm_test_failures == 0);
+}
+
+static inline void fuzz_round(const uint8_t *data, size_t size, bool aggregator_lies)
+{
+    fuzz_fleet(fleet_new(4, 3, 1), data, size, aggregator_lies);
+}
+
+/* A one-shot round of as few devices as a committee takes, all of whom but one are on it. */
+static inline void fuzz_oneshot(const uint8_t *data, size_t size, bool aggregator_lies)
+{
+    fleet *f = fleet_new(24, 3, 1);
+    fleet_oneshot(f, PLMM_MASK_KAHE);
+    fuzz_fleet(f, data, size, aggregator_lies);
 }
 
 #endif

@@ -10,7 +10,7 @@
  *   opens    alive >= need = rho + c + spare: a packed sharing of rho secrets a polynomial, c
  *            points of which say nothing, is a polynomial of degree below rho + c; `spare` more
  *            points show whether all lie on one;
- *   agrees   alive >= quorum = floor((m + c) / 2) + 1 (not against an aggregator that is only
+ *   agrees   alive >= quorum = floor((m + c) / 2) + 1 (1 against an aggregator that is only
  *            curious): two quorums share more than c members, so an honest one, and that one
  *            speaks for one set of survivors.
  *
