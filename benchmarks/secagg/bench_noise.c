@@ -226,6 +226,7 @@ static void report_encoding(bench *b, uint32_t n, uint32_t bits, bool rotate, do
                          .rotation = rotation};
     if (multiplier > 0) {
         e->noise = PLMM_NOISE_SKELLAM;
+        e->quant_bits = bits > 0 ? bits : plmm_encoding_quant_bits(e, 0.01);
         uint32_t corrupt = n / 10, least = n - n / 10;
         b->layers =
             (plmm_xnoise){PLMM_NOISE_SKELLAM, PLMM_STREAM_AES256CTR, 0, n, least, corrupt, 4};
