@@ -456,6 +456,7 @@ plmm_status plmm_agg_round_step(plmm_agg_round *m, const plmm_agg_event *event,
     plmm_agg_step s = {.event = event, .out = out, .err = err};
     out->n = 0;
     out->from = 0;
+    out->refusal = PLMM_REFUSAL_NONE;
     if (event->type == PLMM_AGG_EV_RESUME || event->now_ms > m->now_ms) {
         m->now_ms = event->now_ms;
     }

@@ -91,8 +91,10 @@ static plmm_status stale(plmm_agg_round *m, plmm_agg_step *s)
 }
 
 /* Signed by the device and wrong: it is out. */
-static plmm_status expel(plmm_agg_round *m, plmm_agg_step *s, const char *what)
+static plmm_status expel(plmm_agg_round *m, plmm_agg_step *s, plmm_refusal refusal,
+                         const char *what)
 {
+    s->out->refusal = refusal;
     if (s->slot->index != PLMM_NONE && m->phase < PLMM_AGG_UNMASK &&
         (m->did[s->slot->index] & PLMM_IS_OUT) == 0) {
         plmm_agg_expel(m, s->out, s->slot->index);
@@ -103,7 +105,7 @@ static plmm_status expel(plmm_agg_round *m, plmm_agg_step *s, const char *what)
 
 plmm_status plmm_agg_refuse(plmm_agg_round *m, plmm_agg_step *s, const char *what)
 {
-    return expel(m, s, what);
+    return expel(m, s, PLMM_REFUSAL_FORM, what);
 }
 
 static void take(plmm_agg_round *m, plmm_agg_step *s)
@@ -116,10 +118,14 @@ static void take(plmm_agg_round *m, plmm_agg_step *s)
 static plmm_status on_checkin(plmm_agg_round *m, plmm_agg_step *s)
 {
     plmm_checkin c;
+    s->out->refusal = PLMM_REFUSAL_FORM;
     PLMM_TRY(plmm_checkin_decode(&c, &s->frame, s->err));
+    s->out->refusal = PLMM_REFUSAL_CERTIFICATE;
     PLMM_TRY(
         plmm_certificate_check(&c.certificate, &m->cfg.registrar, m->cfg.params.expert, s->err));
+    s->out->refusal = PLMM_REFUSAL_SIGNATURE;
     PLMM_TRY(plmm_frame_verify(&s->frame, &c.certificate.key, s->err));
+    s->out->refusal = PLMM_REFUSAL_NONE;
     s->out->from = s->frame.sender;
     if (m->cfg.params.stream > 31 || (c.streams >> m->cfg.params.stream & 1) == 0) {
         return plmm_fail(s->err, PLMM_ERR_PEER, "device %llu does not have mask stream %u",
@@ -133,6 +139,9 @@ static plmm_status on_checkin(plmm_agg_round *m, plmm_agg_step *s)
                                : plmm_lottery_has(&m->lottery, s->frame.sender);
     if (m->phase != PLMM_AGG_GATHER || other || !eligible) {
         repeat(m, s); /* the result: not selected, or another version to fetch */
+        s->out->refusal = other       ? PLMM_REFUSAL_MODEL
+                          : !eligible ? PLMM_REFUSAL_ELIGIBLE
+                                      : PLMM_REFUSAL_ROUND;
         return plmm_fail(s->err, PLMM_ERR_STALE, "device %llu %s",
                          (unsigned long long)s->frame.sender,
                          other       ? "has another version of the expert"
@@ -140,6 +149,7 @@ static plmm_status on_checkin(plmm_agg_round *m, plmm_agg_step *s)
                                      : "checked in too late");
     }
     if (plmm_agg_key_known(m, c.certificate.key.b)) {
+        s->out->refusal = PLMM_REFUSAL_KEY;
         return plmm_fail(s->err, PLMM_ERR_PEER, "the key of device %llu is there under another id",
                          (unsigned long long)s->frame.sender);
     }
@@ -173,18 +183,19 @@ static plmm_status on_advert(plmm_agg_round *m, plmm_agg_step *s)
     }
     PLMM_TRY(plmm_advert_decode(&e.advert, &s->frame, s->err));
     if (plmm_entry_check(&e, &m->params_hash, NULL) != PLMM_OK) {
-        return expel(m, s, "has keys that it did not sign for these parameters");
+        return expel(m, s, PLMM_REFUSAL_ENTRY,
+                     "has keys that it did not sign for these parameters");
     }
     if (plmm_dh_low_order(&e.advert.mask_key) || plmm_dh_low_order(&e.advert.channel_key)) {
-        return expel(m, s, "has a public key of low order");
+        return expel(m, s, PLMM_REFUSAL_KEY, "has a public key of low order");
     }
     if (!plmm_channel_current(e.advert.since, m->cfg.params.round)) {
-        return expel(m, s, "has a channel key of another epoch");
+        return expel(m, s, PLMM_REFUSAL_KEY, "has a channel key of another epoch");
     }
     if (plmm_agg_key_known(m, e.advert.mask_key.b) ||
         plmm_agg_key_known(m, e.advert.channel_key.b) ||
         memcmp(&e.advert.mask_key, &e.advert.channel_key, sizeof(plmm_dh_pk)) == 0) {
-        return expel(m, s, "has a public key that is there already");
+        return expel(m, s, PLMM_REFUSAL_KEY, "has a public key that is there already");
     }
     take(m, s);
     s->slot->entry.advert = e.advert;
@@ -203,7 +214,7 @@ static plmm_status on_shares(plmm_agg_round *m, plmm_agg_step *s)
     size_t len = (size_t)m->session.k * PLMM_BOX;
     uint32_t i = s->slot->index;
     if (s->frame.bulk_len != len || s->frame.body_len != 0) {
-        return expel(m, s, "does not have a box for each neighbour");
+        return expel(m, s, PLMM_REFUSAL_FORM, "does not have a box for each neighbour");
     }
     take(m, s);
     memcpy(m->boxes + i * len, s->frame.bulk, len);
@@ -219,11 +230,11 @@ static plmm_status on_confirm(plmm_agg_round *m, plmm_agg_step *s)
     const uint8_t *bad = s->frame.bulk;
     if (s->frame.bulk_len != plmm_set_bytes(k) || s->frame.body_len != 0 ||
         !plmm_set_canonical(bad, k)) {
-        return expel(m, s, "is not a set of neighbours");
+        return expel(m, s, PLMM_REFUSAL_FORM, "is not a set of neighbours");
     }
     for (uint32_t p = 0; p < k; p++) {
         if (plmm_set_has(bad, p) && !plmm_set_has(m->sharers, near[p])) {
-            return expel(m, s, "complains of a box that it was not sent");
+            return expel(m, s, PLMM_REFUSAL_FORM, "complains of a box that it was not sent");
         }
     }
     take(m, s);
@@ -243,7 +254,8 @@ static plmm_status on_masked(plmm_agg_round *m, plmm_agg_step *s)
     size_t len = s->frame.bulk_len;
     if (s->frame.body_len != 0 ||
         plmm_round_payload_check(&m->cfg.params, s->frame.bulk, len, NULL) != PLMM_OK) {
-        return expel(m, s, "has a vector that is none: its length, padding or a residue is wrong");
+        return expel(m, s, PLMM_REFUSAL_VECTOR,
+                     "has a vector that is none: its length, padding or a residue is wrong");
     }
     plmm_agg_action *a = plmm_agg_emit(s->out, PLMM_AGG_DO_ADD_INPUT);
     a->device = s->frame.sender;
@@ -270,11 +282,12 @@ static plmm_status on_agree(plmm_agg_round *m, plmm_agg_step *s)
     const uint8_t *set = s->frame.bulk;
     if (s->frame.bulk_len < set_k || s->frame.body_len != 0 || !plmm_set_canonical(set, k) ||
         s->frame.bulk_len != set_k + (size_t)plmm_set_count(set, k) * PLMM_TAG_BYTES) {
-        return expel(m, s, "does not have the MACs it announces");
+        return expel(m, s, PLMM_REFUSAL_FORM, "does not have the MACs it announces");
     }
     for (uint32_t p = 0; p < k; p++) {
         if (plmm_set_has(set, p) != plmm_set_has(m->survivors, near[p])) {
-            return expel(m, s, "does not have a MAC for each surviving neighbour");
+            return expel(m, s, PLMM_REFUSAL_FORM,
+                         "does not have a MAC for each surviving neighbour");
         }
     }
     take(m, s);
@@ -301,7 +314,7 @@ static plmm_status on_reveal(plmm_agg_round *m, plmm_agg_step *s)
         plmm_round_surplus(&m->cfg.params, survivors, &level) ? sizeof m->surplus[0].b : 0;
     if (s->frame.bulk_len < set_k || s->frame.body_len != 0 || !plmm_set_canonical(set, k) ||
         s->frame.bulk_len != set_k + (size_t)plmm_set_count(set, k) * PLMM_SHARE_BYTES + seed) {
-        return expel(m, s, "does not have the shares it announces");
+        return expel(m, s, PLMM_REFUSAL_FORM, "does not have the shares it announces");
     }
     share = set + set_k;
     for (uint32_t p = 0; p < k; p++) {
@@ -311,7 +324,8 @@ static plmm_status on_reveal(plmm_agg_round *m, plmm_agg_step *s)
         }
         if (!plmm_set_has(m->going, near[p]) ||
             plmm_share_decode(&unused, i + 1, share, PLMM_SHARE_BYTES, NULL) != PLMM_OK) {
-            return expel(m, s, "has a share that nobody asked for, or out of the field");
+            return expel(m, s, PLMM_REFUSAL_SHARE,
+                         "has a share that nobody asked for, or out of the field");
         }
         share += PLMM_SHARE_BYTES;
     }
@@ -362,7 +376,7 @@ static plmm_status dispatch(plmm_agg_round *m, plmm_agg_step *s)
         return stale(m, s);
     }
     if (m->phase < row->phase) {
-        return expel(m, s, "answers what was not asked yet");
+        return expel(m, s, PLMM_REFUSAL_TURN, "answers what was not asked yet");
     }
     if (s->frame.type == PLMM_MSG_ADVERT) {
         return row->handle(m, s);
@@ -372,7 +386,7 @@ static plmm_status dispatch(plmm_agg_round *m, plmm_agg_step *s)
     }
     bool session =
         s->frame.has_session && plmm_equal(&s->frame.session, &m->session.id, sizeof m->session.id);
-    return session ? row->handle(m, s) : expel(m, s, "is of another session");
+    return session ? row->handle(m, s) : expel(m, s, PLMM_REFUSAL_SESSION, "is of another session");
 }
 
 /* Who sent it, and is it of this round? */
@@ -384,11 +398,13 @@ static plmm_status frame_check(plmm_agg_round *m, plmm_agg_step *s)
         return plmm_fail(s->err, PLMM_ERR_PEER, "the %s message is for somebody else",
                          plmm_message_str(f->type));
     }
+    s->out->refusal = PLMM_REFUSAL_SIGNATURE;
     if (s->slot == NULL) {
         return plmm_fail(s->err, PLMM_ERR_AUTH, "device %llu did not check in",
                          (unsigned long long)f->sender);
     }
     PLMM_TRY(plmm_frame_verify(f, &s->slot->entry.certificate.key, s->err));
+    s->out->refusal = PLMM_REFUSAL_ROUND;
     s->out->from = f->sender;
     bool lobby = f->type == PLMM_MSG_CHECKIN || (f->type == PLMM_MSG_POLL && f->round == 0);
     if (!lobby && (f->round != m->cfg.params.round || f->attempt != m->cfg.params.attempt)) {
@@ -397,6 +413,7 @@ static plmm_status frame_check(plmm_agg_round *m, plmm_agg_step *s)
                          plmm_message_str(f->type), (unsigned long long)f->round, f->attempt,
                          (unsigned long long)m->cfg.params.round, m->cfg.params.attempt);
     }
+    s->out->refusal = PLMM_REFUSAL_NONE;
     return PLMM_OK;
 }
 
@@ -420,7 +437,9 @@ plmm_status plmm_agg_on_frame(plmm_agg_round *m, plmm_agg_step *s)
     if (m->phase == PLMM_AGG_NEW) {
         return plmm_fail(s->err, PLMM_ERR_STATE, "the round was not started");
     }
+    s->out->refusal = PLMM_REFUSAL_FORM;
     PLMM_TRY(frame_take(m, s));
+    s->out->refusal = PLMM_REFUSAL_NONE;
     s->slot = plmm_agg_find(m, s->frame.sender);
     if (s->frame.type == PLMM_MSG_CHECKIN && s->slot == NULL &&
         s->frame.receiver == PLMM_AGGREGATOR_ID &&

@@ -803,14 +803,15 @@ static void test_second(void)
  * ---- */
 
 static void feed(fleet *f, uint32_t to, forgery *g, const plmm_sign_sk *sk, plmm_status want,
-                 const char *what)
+                 plmm_refusal refusal, const char *what)
 {
     plmm_status rc = PLMM_OK;
     fleet_bytes b = forge_seal(g, sk);
     plmm_client_state before = plmm_client_round_state(f->d[to].m);
     fleet_client_event(
         f, to, (plmm_client_event){.type = PLMM_CLIENT_EV_FRAME, .bytes = b.p, .len = b.len}, &rc);
-    CHECK(rc == want, "%s: %s: %s", what, plmm_status_str(rc), f->text);
+    CHECK(rc == want && f->d[to].refused == refusal, "%s: %s, %s: %s", what, plmm_status_str(rc),
+          plmm_refusal_str(f->d[to].refused), f->text);
     CHECK(plmm_client_round_state(f->d[to].m) == before, "%s: the state is as it was", what);
     plmm_free(b.p);
 }
@@ -832,32 +833,32 @@ static bool noise_tap(fleet *f, uint32_t from, uint32_t to, fleet_bytes *frame, 
     plmm_sign_sk other;
     plmm_sign_keypair(&pk, &other, &s);
     forgery h = g;
-    feed(f, 0, &h, &other, PLMM_ERR_AUTH, "signed by somebody else");
+    feed(f, 0, &h, &other, PLMM_ERR_AUTH, PLMM_REFUSAL_SIGNATURE, "signed by somebody else");
     h = g;
     h.f.round -= 1;
-    feed(f, 0, &h, &f->agg_sk, PLMM_ERR_STALE, "of an earlier round");
+    feed(f, 0, &h, &f->agg_sk, PLMM_ERR_STALE, PLMM_REFUSAL_ROUND, "of an earlier round");
     h = g;
     h.f.attempt += 1;
-    feed(f, 0, &h, &f->agg_sk, PLMM_ERR_STALE, "of another attempt");
+    feed(f, 0, &h, &f->agg_sk, PLMM_ERR_STALE, PLMM_REFUSAL_ROUND, "of another attempt");
     h = g;
     h.f.receiver = 1007;
-    feed(f, 0, &h, &f->agg_sk, PLMM_ERR_PEER, "for another device");
+    feed(f, 0, &h, &f->agg_sk, PLMM_ERR_PEER, PLMM_REFUSAL_SIGNATURE, "for another device");
     h = g;
     memcpy(h.f.expert, "finance", 8);
-    feed(f, 0, &h, &f->agg_sk, PLMM_ERR_PEER, "of another expert");
+    feed(f, 0, &h, &f->agg_sk, PLMM_ERR_PEER, PLMM_REFUSAL_SIGNATURE, "of another expert");
     h = g;
     h.f.sender = 1007;
-    feed(f, 0, &h, &f->agg_sk, PLMM_ERR_PEER, "by a device");
+    feed(f, 0, &h, &f->agg_sk, PLMM_ERR_PEER, PLMM_REFUSAL_SIGNATURE, "by a device");
     h = g;
     h.f.type = PLMM_MSG_AGREED;
-    feed(f, 0, &h, &f->agg_sk, PLMM_ERR_PEER, "out of turn");
+    feed(f, 0, &h, &f->agg_sk, PLMM_ERR_PEER, PLMM_REFUSAL_TURN, "out of turn");
     h = g;
     h.f.type = PLMM_MSG_MASKED;
     h.f.has_session = false;
-    feed(f, 0, &h, &f->agg_sk, PLMM_ERR_PEER, "a device's message");
+    feed(f, 0, &h, &f->agg_sk, PLMM_ERR_PEER, PLMM_REFUSAL_TURN, "a device's message");
     h = g;
     h.f.has_session = false;
-    feed(f, 0, &h, &f->agg_sk, PLMM_ERR_WIRE, "without a session");
+    feed(f, 0, &h, &f->agg_sk, PLMM_ERR_WIRE, PLMM_REFUSAL_FORM, "without a session");
     return true;
 }
 
@@ -894,7 +895,7 @@ static bool old_result_tap(fleet *f, uint32_t from, uint32_t to, fleet_bytes *fr
                        .sender = PLMM_AGGREGATOR_ID,
                        .receiver = 1000};
     g.f.body_len = plmm_result_encode(g.f.body, &r);
-    feed(f, 0, &g, &f->agg_sk, PLMM_ERR_STALE, "a result of another check-in");
+    feed(f, 0, &g, &f->agg_sk, PLMM_ERR_STALE, PLMM_REFUSAL_ROUND, "a result of another check-in");
     return true;
 }
 

@@ -10,6 +10,7 @@ typedef struct row {
     void (*lie)(fleet *f, forgery *g);
     uint32_t in_sum;
     uint32_t liars, expelled;
+    plmm_refusal refusal;
 } row;
 
 static void advert_edit(forgery *g, void (*edit)(plmm_advert *))
@@ -229,48 +230,52 @@ static void no_shares(fleet *f, forgery *g)
 }
 
 static const row rows[] = {
-    {"honest", PLMM_MSG_COUNT, NULL, 20, 0, 0},
-    {"keys it did not sign", PLMM_MSG_ADVERT, advert_unsigned, 19, 0, 0},
-    {"a key of low order", PLMM_MSG_ADVERT, advert_low_order, 19, 0, 0},
-    {"another's key", PLMM_MSG_ADVERT, advert_copies, 19, 0, 0},
-    {"its identity as a key", PLMM_MSG_ADVERT, advert_identity, 19, 0, 0},
-    {"another's identity as a key", PLMM_MSG_ADVERT, advert_others_identity, 19, 0, 0},
-    {"keys with a tail", PLMM_MSG_ADVERT, tail, 19, 0, 0},
-    {"a check-in with a tail", PLMM_MSG_CHECKIN, tail, 19, 0, 0},
-    {"shares cut", PLMM_MSG_SHARES, cut, 19, 0, 1},
-    {"shares with a body", PLMM_MSG_SHARES, extra_body, 19, 0, 1},
-    {"shares: all boxes garbage", PLMM_MSG_SHARES, boxes_garbage, 19, 0, 0},
-    {"shares: one box garbage", PLMM_MSG_SHARES, one_box_garbage, 20, 0, 0},
-    {"shares: three boxes garbage", PLMM_MSG_SHARES, three_boxes_garbage, 19, 0, 0},
-    {"shares: boxes swapped", PLMM_MSG_SHARES, boxes_swapped, 20, 0, 0},
-    {"shares of another session", PLMM_MSG_SHARES, other_session, 19, 0, 1},
-    {"shares without a session", PLMM_MSG_SHARES, no_session, 19, 0, 1},
-    {"reveals too early", PLMM_MSG_SHARES, too_early, 19, 0, 1},
-    {"slanders everybody", PLMM_MSG_CONFIRM, slander, 20, 0, 0},
-    {"a set with bits beyond", PLMM_MSG_CONFIRM, bits_beyond, 19, 0, 1},
-    {"a set cut", PLMM_MSG_CONFIRM, cut, 19, 0, 1},
-    {"a short vector", PLMM_MSG_MASKED, cut, 19, 0, 1},
-    {"a long vector", PLMM_MSG_MASKED, longer, 19, 0, 1},
-    {"a vector with padding", PLMM_MSG_MASKED, padding, 19, 0, 1},
-    {"a vector of another session", PLMM_MSG_MASKED, other_session, 19, 0, 1},
-    {"reveals nothing, too early", PLMM_MSG_MASKED, reveals_nothing_early, 19, 0, 1},
-    {"MACs garbage", PLMM_MSG_AGREE, tags_garbage, 20, 0, 0},
-    {"MACs for too few", PLMM_MSG_AGREE, agree_with_fewer, 20, 0, 1},
-    {"MACs cut", PLMM_MSG_AGREE, cut, 20, 0, 1},
-    {"false shares", PLMM_MSG_REVEAL, false_shares, 20, 1, 0},
-    {"a share beyond the field", PLMM_MSG_REVEAL, share_beyond_field, 20, 0, 1},
-    {"no shares", PLMM_MSG_REVEAL, no_shares, 20, 0, 0},
-    {"shares cut at the end", PLMM_MSG_REVEAL, cut, 20, 0, 1},
+    {"honest", PLMM_MSG_COUNT, NULL, 20, 0, 0, PLMM_REFUSAL_NONE},
+    {"keys it did not sign", PLMM_MSG_ADVERT, advert_unsigned, 19, 0, 0, PLMM_REFUSAL_ENTRY},
+    {"a key of low order", PLMM_MSG_ADVERT, advert_low_order, 19, 0, 0, PLMM_REFUSAL_KEY},
+    {"another's key", PLMM_MSG_ADVERT, advert_copies, 19, 0, 0, PLMM_REFUSAL_KEY},
+    {"its identity as a key", PLMM_MSG_ADVERT, advert_identity, 19, 0, 0, PLMM_REFUSAL_KEY},
+    {"another's identity as a key", PLMM_MSG_ADVERT, advert_others_identity, 19, 0, 0,
+     PLMM_REFUSAL_KEY},
+    {"keys with a tail", PLMM_MSG_ADVERT, tail, 19, 0, 0, PLMM_REFUSAL_FORM},
+    {"a check-in with a tail", PLMM_MSG_CHECKIN, tail, 19, 0, 0, PLMM_REFUSAL_FORM},
+    {"shares cut", PLMM_MSG_SHARES, cut, 19, 0, 1, PLMM_REFUSAL_FORM},
+    {"shares with a body", PLMM_MSG_SHARES, extra_body, 19, 0, 1, PLMM_REFUSAL_FORM},
+    {"shares: all boxes garbage", PLMM_MSG_SHARES, boxes_garbage, 19, 0, 0, PLMM_REFUSAL_NONE},
+    {"shares: one box garbage", PLMM_MSG_SHARES, one_box_garbage, 20, 0, 0, PLMM_REFUSAL_NONE},
+    {"shares: three boxes garbage", PLMM_MSG_SHARES, three_boxes_garbage, 19, 0, 0,
+     PLMM_REFUSAL_NONE},
+    {"shares: boxes swapped", PLMM_MSG_SHARES, boxes_swapped, 20, 0, 0, PLMM_REFUSAL_NONE},
+    {"shares of another session", PLMM_MSG_SHARES, other_session, 19, 0, 1, PLMM_REFUSAL_SESSION},
+    {"shares without a session", PLMM_MSG_SHARES, no_session, 19, 0, 1, PLMM_REFUSAL_SESSION},
+    {"reveals too early", PLMM_MSG_SHARES, too_early, 19, 0, 1, PLMM_REFUSAL_TURN},
+    {"slanders everybody", PLMM_MSG_CONFIRM, slander, 20, 0, 0, PLMM_REFUSAL_NONE},
+    {"a set with bits beyond", PLMM_MSG_CONFIRM, bits_beyond, 19, 0, 1, PLMM_REFUSAL_FORM},
+    {"a set cut", PLMM_MSG_CONFIRM, cut, 19, 0, 1, PLMM_REFUSAL_FORM},
+    {"a short vector", PLMM_MSG_MASKED, cut, 19, 0, 1, PLMM_REFUSAL_VECTOR},
+    {"a long vector", PLMM_MSG_MASKED, longer, 19, 0, 1, PLMM_REFUSAL_VECTOR},
+    {"a vector with padding", PLMM_MSG_MASKED, padding, 19, 0, 1, PLMM_REFUSAL_VECTOR},
+    {"a vector of another session", PLMM_MSG_MASKED, other_session, 19, 0, 1, PLMM_REFUSAL_SESSION},
+    {"reveals nothing, too early", PLMM_MSG_MASKED, reveals_nothing_early, 19, 0, 1,
+     PLMM_REFUSAL_TURN},
+    {"MACs garbage", PLMM_MSG_AGREE, tags_garbage, 20, 0, 0, PLMM_REFUSAL_NONE},
+    {"MACs for too few", PLMM_MSG_AGREE, agree_with_fewer, 20, 0, 1, PLMM_REFUSAL_FORM},
+    {"MACs cut", PLMM_MSG_AGREE, cut, 20, 0, 1, PLMM_REFUSAL_FORM},
+    {"false shares", PLMM_MSG_REVEAL, false_shares, 20, 1, 0, PLMM_REFUSAL_NONE},
+    {"a share beyond the field", PLMM_MSG_REVEAL, share_beyond_field, 20, 0, 1, PLMM_REFUSAL_SHARE},
+    {"no shares", PLMM_MSG_REVEAL, no_shares, 20, 0, 0, PLMM_REFUSAL_NONE},
+    {"shares cut at the end", PLMM_MSG_REVEAL, cut, 20, 0, 1, PLMM_REFUSAL_FORM},
 };
 
 /* Under Ring-LWE. */
 static const row rows_kahe[] = {
-    {"honest", PLMM_MSG_COUNT, NULL, 20, 0, 0},
-    {"a short ciphertext", PLMM_MSG_MASKED, cut, 19, 0, 1},
-    {"a long ciphertext", PLMM_MSG_MASKED, longer, 19, 0, 1},
-    {"no residue", PLMM_MSG_MASKED, no_residue, 19, 0, 1},
-    {"a ciphertext of another session", PLMM_MSG_MASKED, other_session, 19, 0, 1},
-    {"false shares", PLMM_MSG_REVEAL, false_shares, 20, 1, 0},
+    {"honest", PLMM_MSG_COUNT, NULL, 20, 0, 0, PLMM_REFUSAL_NONE},
+    {"a short ciphertext", PLMM_MSG_MASKED, cut, 19, 0, 1, PLMM_REFUSAL_VECTOR},
+    {"a long ciphertext", PLMM_MSG_MASKED, longer, 19, 0, 1, PLMM_REFUSAL_VECTOR},
+    {"no residue", PLMM_MSG_MASKED, no_residue, 19, 0, 1, PLMM_REFUSAL_VECTOR},
+    {"a ciphertext of another session", PLMM_MSG_MASKED, other_session, 19, 0, 1,
+     PLMM_REFUSAL_SESSION},
+    {"false shares", PLMM_MSG_REVEAL, false_shares, 20, 1, 0, PLMM_REFUSAL_NONE},
 };
 
 static bool tap(fleet *f, uint32_t from, uint32_t to, fleet_bytes *frame, void *arg)
@@ -315,6 +320,8 @@ static void test_row(row r, uint32_t mask)
     plmm_agg_round_status(f->agg, &s);
     CHECK(f->finished && f->in_sum == r.in_sum, "%s: %u in the sum: %s", r.name, f->in_sum,
           f->text);
+    CHECK(f->refusal == r.refusal, "%s: %s, expected %s", r.name, plmm_refusal_str(f->refusal),
+          plmm_refusal_str(r.refusal));
     CHECK(s.liars == r.liars && s.expelled == r.expelled, "%s: %u liars, %u expelled", r.name,
           s.liars, s.expelled);
     fleet_check_sum(f);
@@ -328,8 +335,8 @@ static void test_row(row r, uint32_t mask)
  * nobody is blamed (C12). */
 static void test_spoilt(uint32_t mask)
 {
-    row r[] = {{"honest", PLMM_MSG_COUNT, NULL, 20, 0, 0},
-               {"spoils the sum", PLMM_MSG_MASKED, some_residue, 20, 0, 0}};
+    row r[] = {{"honest", PLMM_MSG_COUNT, NULL, 20, 0, 0, PLMM_REFUSAL_NONE},
+               {"spoils the sum", PLMM_MSG_MASKED, some_residue, 20, 0, 0, PLMM_REFUSAL_NONE}};
     uint32_t result[2][4];
     for (size_t i = 0; i < 2; i++) {
         fleet *f = fleet_of_20(31);

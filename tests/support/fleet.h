@@ -65,7 +65,8 @@ typedef struct fleet_device {
     uint32_t quits; /* drops out instead of sending a message of this type; 0: never */
     bool finished;
     plmm_abort aborted;
-    plmm_refusal refusal;
+    plmm_refusal refusal; /* of its ABORT */
+    plmm_refusal refused; /* of the last step that failed */
     char text[400];
     /* books */
     fleet_bytes reveal, masked;
@@ -116,6 +117,7 @@ typedef struct fleet {
     char text[400];
     uint32_t in_sum;
     uint64_t blamed;       /* device named in the ABORT */
+    plmm_refusal refusal;  /* what a device was last caught at */
     fleet_bytes survivors; /* the bulk of the SURVIVORS frames */
     uint32_t crashes, letters, lives;
     uint32_t dropped;            /* inputs taken out again */
@@ -517,6 +519,7 @@ static inline void fleet_client_event(fleet *f, uint32_t i, plmm_client_event e,
     e.now_ms = f->now;
     uint32_t before = d->lives;
     plmm_status rc = plmm_client_round_step(d->m, &e, &out, &err);
+    d->refused = rc != PLMM_OK ? out.refusal : PLMM_REFUSAL_NONE;
     if (status != NULL) {
         *status = rc;
         (void)snprintf(f->text, sizeof f->text, "%s", err.msg);
@@ -685,6 +688,9 @@ static inline void fleet_agg_event(fleet *f, plmm_agg_event e, plmm_status *stat
     plmm_error err = {0};
     e.now_ms = f->now;
     plmm_status rc = plmm_agg_round_step(f->agg, &e, &out, &err);
+    if (rc != PLMM_OK && rc != PLMM_ERR_STALE) {
+        f->refusal = out.refusal;
+    }
     if (status != NULL) {
         *status = rc;
         (void)snprintf(f->text, sizeof f->text, "%s", err.msg);

@@ -173,6 +173,7 @@ typedef struct plmm_agg_actions {
     /* Device whose signature on the frame was good, else 0: answers for it may go where the frame
      * came from. */
     uint64_t from;
+    plmm_refusal refusal; /* what the sender was caught at, or why its frame was refused */
     uint32_t n;
     plmm_agg_action v[PLMM_AGG_ACTIONS_MAX];
 } plmm_agg_actions;
