@@ -74,8 +74,8 @@ const bench_pair *bench_watch_pairs(size_t *n);
 
 /* ---- round_secagg.c ---- */
 
-/* One whole round in this thread with cold channels, and, if warm is not NULL, the same again with
- * warm ones. What goes wrong ends the program with a sentence. */
+/* One whole round in this thread with cold channels, and, if warm is not NULL, another with all
+ * channels cached: the same round again, or the next one of a one-shot epoch. What goes wrong ends the program with a sentence. */
 void bench_rounds(const bench_case *c, bench_result *cold, bench_result *warm);
 
 /* An update that all parts agree on: delta[0..length) of device i. */

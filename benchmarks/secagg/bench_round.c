@@ -279,7 +279,7 @@ static const plmm_cli_option options[] = {
      "ring, kahe or kahe-long; default: ring, and kahe for one-shot"},
     {"stream", PLMM_CLI_TEXT, "NAME", "chacha", 0, 0, "chacha or aes: what expands seeds"},
     {"warm", PLMM_CLI_FLAG, NULL, NULL, 0, 0,
-     "a second line: the same round with all channel keys cached"},
+     "a second line: a round with all channel keys cached"},
     {"drop", PLMM_CLI_REAL, "SHARE", "0.1", 0, 0.5, "devices whose vector never comes"},
     {"repeat", PLMM_CLI_INT, "N", "1", 1, 100, "runs of each; the fastest counts"},
     {"prototype", PLMM_CLI_TEXT, "PATH", NULL, 0, 0,
@@ -295,8 +295,8 @@ static const plmm_cli_verb verbs[] = {
      "the ratios to the prototype and to Flower. half_cpu_s is what two cores would take.",
      options, sizeof options / sizeof options[0], run},
     {"oneshot", "", 0, 0, "run one-shot rounds",
-     "As secagg; warm is the usual case, a cold round has the key agreement of a whole epoch.",
-     options, sizeof options / sizeof options[0], run},
+     "As secagg; a warm round is a later one of an epoch: no roster, no key agreement.", options,
+     sizeof options / sizeof options[0], run},
 };
 
 int main(int argc, char **argv)

@@ -12,11 +12,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { ROUND = 100, SINCE = 99 }; /* of the round; since when channel keys are in use */
+
 typedef struct device {
     plmm_client_round *m;
     plmm_seed seed;
     plmm_channel_key own;
     plmm_channels *table;
+    uint8_t *epoch; /* one-shot: what later rounds need */
+    size_t epoch_len;
     bool drops;
 } device;
 
@@ -27,6 +31,13 @@ typedef struct sending {
     uint64_t *to;
     uint32_t to_n;
 } sending;
+
+/* What a one-shot round leaves for the later ones of its epoch. */
+typedef struct epoch {
+    uint8_t *of_server;
+    size_t len;
+    plmm_link link;
+} epoch;
 
 typedef struct bench {
     const bench_case *c;
@@ -47,6 +58,7 @@ typedef struct bench {
     size_t frame_cap;
     uint64_t now_ms;
     double sealing_s;
+    const epoch *goes_on; /* NULL: a roster is made and sealed */
     bool over;
 } bench;
 
@@ -301,14 +313,12 @@ static void run(bench *b)
     }
 }
 
-enum { ROUND = 100, SINCE = 99 }; /* of the round; since when channel keys are in use */
-
-static plmm_round_params params_of(const bench_case *c)
+static plmm_round_params params_of(const bench_case *c, uint64_t round)
 {
     plmm_round_params p;
     plmm_round_params_init(&p);
     memcpy(p.expert, "bench", sizeof "bench");
-    p.round = ROUND;
+    p.round = round;
     p.attempt = 1;
     p.cohort = c->n;
     p.n_min = 3;
@@ -348,6 +358,11 @@ static void enrol(bench *b, uint32_t i, const plmm_anchor *anchor, const plmm_si
     c.policy.vectors_n = 1;
     c.policy.vectors[0].length = b->c->length;
     c.channels = b->d[i].table;
+    if (b->goes_on != NULL) {
+        c.link = b->goes_on->link;
+        c.epoch = b->d[i].epoch;
+        c.epoch_len = b->d[i].epoch_len;
+    }
     b->ids[i] = (uint64_t)i + 1;
     seed_of(&b->d[i].seed, "bench.rd", i);
     must(plmm_client_round_new(&b->d[i].m, &c, &err), &err);
@@ -379,12 +394,17 @@ static void set_up(bench *b)
     plmm_anchor anchor = {.expert = "bench"};
     plmm_sign_sk registrar;
     plmm_seed s;
-    b->cfg = (plmm_agg_config){.params = params_of(c),
+    b->cfg = (plmm_agg_config){.params = params_of(c, b->goes_on != NULL ? ROUND + 1 : ROUND),
                                .checkins_max = c->n,
                                .roster_min = c->n,
                                .gather_ms = 1000,
                                .phase_ms = 1000,
                                .train_ms = 1000};
+    if (b->goes_on != NULL) {
+        b->cfg.epoch = b->goes_on->of_server;
+        b->cfg.epoch_len = b->goes_on->len;
+        b->cfg.link = b->goes_on->link;
+    }
     must(plmm_round_params_check(&b->cfg.params, &err), &err);
     seed_of(&s, "bench.ag", 0);
     plmm_sign_keypair(&anchor.aggregator, &b->cfg.key, &s);
@@ -444,10 +464,28 @@ static bool exact(const bench *b)
     return true;
 }
 
-/* One round over the tables as they are. */
-static void whole_round(const bench_case *c, bench_result *r, device *d)
+/* Keeps what a later round of the epoch needs. */
+static void keep_epoch(bench *b, epoch *e)
 {
-    bench b = {.c = c, .r = r, .d = d};
+    e->len = plmm_agg_round_epoch(b->agg, NULL);
+    e->of_server = need(plmm_alloc(e->len, 1));
+    (void)plmm_agg_round_epoch(b->agg, e->of_server);
+    e->link = plmm_agg_round_seal(b->agg)->link;
+    for (uint32_t i = 0; i < b->c->n; i++) {
+        device *d = &b->d[i];
+        const uint8_t *p = plmm_client_round_epoch(d->m, &d->epoch_len);
+        if (p != NULL) {
+            d->epoch = need(plmm_alloc(d->epoch_len, 1));
+            memcpy(d->epoch, p, d->epoch_len);
+        }
+    }
+}
+
+/* One round over the tables as they are; one that goes on with `from`, or one that leaves `to`. */
+static void whole_round(const bench_case *c, bench_result *r, device *d, const epoch *from,
+                        epoch *to)
+{
+    bench b = {.c = c, .r = r, .d = d, .goes_on = from};
     *r = (bench_result){0};
     set_up(&b);
     run(&b);
@@ -458,6 +496,9 @@ static void whole_round(const bench_case *c, bench_result *r, device *d)
     r->t = r->t != 0 ? r->t : s.t;
     r->registrar_s = b.sealing_s;
     r->exact = r->survivors == c->n - r->dropped && exact(&b);
+    if (to != NULL) {
+        keep_epoch(&b, to);
+    }
     tear_down(&b);
 }
 
@@ -475,9 +516,9 @@ static int by_table(const void *x, const void *y)
     return ((uintptr_t)a->of > (uintptr_t)b->of) - ((uintptr_t)a->of < (uintptr_t)b->of);
 }
 
-/* Gives each device the chains with the peers it needed in the round before: the same round again
- * then finds all of them. */
-static void warm_up(device *d, uint32_t n)
+/* Gives each device the chains with the peers it needed in the round before, as they are after
+ * `round`: the next round with them finds all. */
+static void warm_up(device *d, uint32_t n, uint64_t round)
 {
     size_t count = 0;
     const bench_pair *seen = bench_watch_pairs(&count);
@@ -502,9 +543,9 @@ static void warm_up(device *d, uint32_t n)
         for (size_t p = from; p < to; p++) {
             plmm_key chain;
             plmm_error err = {0};
-            must(plmm_channels_key(NULL, &chain, NULL, &d[i].own, &pairs[p].peer, ROUND - 1, &err),
+            must(plmm_channels_key(NULL, &chain, NULL, &d[i].own, &pairs[p].peer, round, &err),
                  &err);
-            plmm_channels_put(d[i].table, &pairs[p].peer, ROUND - 1, &chain);
+            plmm_channels_put(d[i].table, &pairs[p].peer, round, &chain);
         }
     }
     plmm_free(pairs);
@@ -521,14 +562,19 @@ void bench_rounds(const bench_case *c, bench_result *cold, bench_result *warm)
         new_table(&d[i], 1);
     }
     bench_watch_pair(warm != NULL);
-    whole_round(c, cold, d);
+    /* SecAgg+: the same round again. One-shot: the next one of its epoch. */
+    bool goes_on = warm != NULL && c->protocol == PLMM_PROTOCOL_ONESHOT;
+    epoch e = {0};
+    whole_round(c, cold, d, NULL, goes_on ? &e : NULL);
     bench_watch_pair(false);
     if (warm != NULL) {
-        warm_up(d, c->n);
-        whole_round(c, warm, d);
+        warm_up(d, c->n, goes_on ? ROUND : ROUND - 1);
+        whole_round(c, warm, d, goes_on ? &e : NULL, NULL);
     }
+    plmm_free(e.of_server);
     for (uint32_t i = 0; i < c->n; i++) {
         plmm_channels_free(d[i].table);
+        plmm_free(d[i].epoch);
     }
     plmm_free(d);
     bench_watch_free();

@@ -3,6 +3,7 @@
 #include "bench.h"
 
 #include "plmm/alloc.h"
+#include "plmm/bulk.h"
 
 #include <time.h>
 
@@ -177,16 +178,13 @@ plmm_status __wrap_plmm_channels_key(const plmm_channels *c, plmm_key *out, bool
     return __real_plmm_channels_key(c, out, hit, own, peer, round, err);
 }
 
-void __real_plmm_digest_update(plmm_digest *d, const void *p, size_t len);
-void __wrap_plmm_digest_update(plmm_digest *d, const void *p, size_t len);
-SAME(plmm_digest_update);
+void __real_plmm_bulk_digest(plmm_hash *out, const void *in, size_t len);
+void __wrap_plmm_bulk_digest(plmm_hash *out, const void *in, size_t len);
+SAME(plmm_bulk_digest);
 
-void __wrap_plmm_digest_update(plmm_digest *d, const void *p, size_t len)
+void __wrap_plmm_bulk_digest(plmm_hash *out, const void *in, size_t len)
 {
-    enum { VECTOR = 4096 }; /* shorter ones are not worth a look at the clock */
-    double t0 = len > VECTOR ? bench_seconds() : 0;
-    __real_plmm_digest_update(d, p, len);
-    if (len > VECTOR) {
-        book(BENCH_HASH, t0);
-    }
+    double t0 = bench_seconds();
+    __real_plmm_bulk_digest(out, in, len);
+    book(BENCH_HASH, t0);
 }
