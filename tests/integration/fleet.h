@@ -23,13 +23,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* What an old nng keeps of its lost sockets is no leak of ours. */
-__attribute__((visibility("default"))) const char *__lsan_default_suppressions(void);
-const char *__lsan_default_suppressions(void)
-{
-    return "leak:libnng";
-}
-
 #define FLEET_EXPERT "art"
 #ifndef FLEET_SIZE
 #define FLEET_SIZE 20
