@@ -153,6 +153,18 @@ static plmm_status roster_min(const node_config *c, const plmm_round_params *p, 
     return protects(p, least, eligible(c), err); /* says what would protect */
 }
 
+/* Rounds of a method that alternates ask for either factor. */
+static uint32_t vector_max(const server *s)
+{
+    size_t max = 0;
+    for (uint64_t round = 0; round < 2; round++) {
+        size_t n =
+            plmm_travel_count(s->form, plmm_method_factor((plmm_method)s->n.config.method, round));
+        max = n > max ? n : max;
+    }
+    return (uint32_t)max;
+}
+
 static plmm_status round_config(const server *s, plmm_agg_config *out, plmm_error *err)
 {
     const node_config *c = &s->n.config;
@@ -185,6 +197,7 @@ static plmm_status round_config(const server *s, plmm_agg_config *out, plmm_erro
         out->params.expert[i] = c->expert[i];
     }
     plmm_encoding e = plmm_round_encoding(&out->params);
+    e.length = vector_max(s); /* each round sets its own */
     out->params.ring_bits = plmm_encoding_ring_bits(&e);
     if (out->params.ring_bits == 0) {
         return plmm_fail(err, PLMM_ERR_CONFIG,
@@ -196,18 +209,6 @@ static plmm_status round_config(const server *s, plmm_agg_config *out, plmm_erro
     waiting = c->checkins_max > waiting ? c->checkins_max : waiting;
     out->checkins_max = waiting < PLMM_CHECKINS_MAX ? (uint32_t)waiting : PLMM_CHECKINS_MAX;
     return roster_min(c, &out->params, &out->roster_min, err);
-}
-
-/* Rounds of a method that alternates ask for either factor. */
-static uint32_t vector_max(const server *s)
-{
-    size_t max = 0;
-    for (uint64_t round = 0; round < 2; round++) {
-        size_t n =
-            plmm_travel_count(s->form, plmm_method_factor((plmm_method)s->n.config.method, round));
-        max = n > max ? n : max;
-    }
-    return (uint32_t)max;
 }
 
 static void on_signal(int number)
