@@ -43,19 +43,28 @@ void expert_free(fleet *f, expert *e)
 
 /* ---- the round's parameters ---- */
 
+/* Is there a graph, or a committee, for n devices of `eligible`? */
+static bool protects(const plmm_round_params *p, uint32_t n, uint32_t eligible)
+{
+    plmm_graph_params g = plmm_round_graph(p, n, eligible);
+    plmm_graph_degree d;
+    plmm_committee k;
+    return (p->protocol == PLMM_PROTOCOL_ONESHOT
+                ? plmm_committee_solve(&k, &g, PLMM_COMMITTEE_RHO, PLMM_COMMITTEE_SPARE, NULL)
+                : plmm_graph_degree_solve(&d, &g, NULL)) == PLMM_OK;
+}
+
 /* Rate of the lottery: everyone, if a graph still protects a cohort when all of gamma of them are
  * in it; else about as many as that holds for. */
 static uint32_t rate_of(const fleet *f, const plmm_round_params *p)
 {
     uint32_t all = (uint32_t)f->data.n_devices / p->groups;
-    plmm_graph_degree d;
     /* Noise is made for gamma of at most 3/2 cohort that are eligible. */
     if (p->noise_mode == PLMM_NOISE_DISTRIBUTED && all > p->cohort + p->cohort / 2) {
         return plmm_lottery_rate(all, p->cohort);
     }
     for (uint32_t e = all; e > p->cohort; e -= e / 16 + 1) {
-        plmm_graph_params g = plmm_round_graph(p, p->cohort, e);
-        if (plmm_graph_degree_solve(&d, &g, NULL) == PLMM_OK) {
+        if (protects(p, p->cohort, e)) {
             return plmm_lottery_rate(all, e);
         }
     }
@@ -77,6 +86,7 @@ static plmm_status fill_params(const fleet *f, expert *e, uint32_t index, plmm_r
     p->sigma = c->secagg.sigma;
     p->eta = c->secagg.eta;
     p->trust = e->policy.trust;
+    p->protocol = c->secagg.protocol + 1;
     p->mask = c->secagg.mask + 1;
     p->stream = c->secagg.stream + 1;
     p->group = index;
@@ -114,9 +124,10 @@ static uint32_t roster_min(const fleet *f, const plmm_round_params *p, uint32_t 
         least = (uint32_t)ceil((1 - f->cfg->secagg.delta) * p->cohort);
     }
     least = least < p->n_min ? p->n_min : least;
-    plmm_graph_params g = plmm_round_graph(p, p->cohort, eligible);
-    uint32_t n = plmm_graph_smallest(&g, least, p->cohort);
-    return n == 0 ? p->cohort : n;
+    while (least < p->cohort && !protects(p, least, eligible)) {
+        least++;
+    }
+    return least;
 }
 
 /* ---- the beginning ---- */

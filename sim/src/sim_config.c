@@ -1,4 +1,6 @@
 #include "plmm/sim_config.h"
+#include "plmm/committee.h"
+#include "plmm/round.h"
 
 #include "plmm/alloc.h"
 #include "plmm/encode.h"
@@ -18,6 +20,7 @@ static const char *const source_names[] = {"world", "files", NULL};
 static const char *const rule_names[] = {"scores", "random", "fifo", NULL};
 static const char *const optimiser_names[] = {"adamw", "sgd", NULL};
 static const char *const schedule_names[] = {"constant", "linear", "cosine", NULL};
+static const char *const protocol_names[] = {"secagg", "oneshot", NULL};
 static const char *const mask_names[] = {"ring", "kahe", "kahe-long", NULL};
 static const char *const stream_names[] = {"chacha20", "aes", NULL};
 static const char *const noise_names[] = {"none", "skellam", "gaussian", NULL};
@@ -100,6 +103,10 @@ static const plmm_config_key keys[] = {
     PLMM_CONFIG_ENUM(C, train.schedule, "train.schedule", "constant", schedule_names,
                      "of the learning rate, within a round"),
 
+    PLMM_CONFIG_ENUM(
+        C, secagg.protocol, "secagg.protocol", "secagg", protocol_names,
+        "secagg: neighbours, four exchanges; oneshot: one message a device, opened by a "
+        "committee (secagg.mask must be kahe or kahe-long)"),
     PLMM_CONFIG_ENUM(C, secagg.mask, "secagg.mask", "ring", mask_names,
                      "what hides a vector: streams over Z_2^b, or Ring-LWE with added keys"),
     PLMM_CONFIG_ENUM(C, secagg.stream, "secagg.stream", "aes", stream_names,
@@ -298,7 +305,16 @@ static plmm_status check_secagg(const plmm_sim_config *c, plmm_error *err)
                            c->secagg.trust == 0 ? PLMM_TRUST_CURIOUS : PLMM_TRUST_SEMI_MALICIOUS,
                            0};
     plmm_graph_degree d;
-    plmm_status rc = plmm_graph_degree_solve(&d, &g, err);
+    plmm_committee k;
+    bool oneshot = c->secagg.protocol + 1 == PLMM_PROTOCOL_ONESHOT;
+    if (oneshot && c->secagg.mask + 1 == PLMM_MASK_RING) {
+        return plmm_fail(err, PLMM_ERR_CONFIG,
+                         "secagg.mask is ring, with secagg.protocol oneshot it must be kahe or "
+                         "kahe-long");
+    }
+    plmm_status rc =
+        oneshot ? plmm_committee_solve(&k, &g, PLMM_COMMITTEE_RHO, PLMM_COMMITTEE_SPARE, err)
+                : plmm_graph_degree_solve(&d, &g, err);
     return rc == PLMM_OK ? rc : plmm_fail_in(err, PLMM_ERR_CONFIG, "secagg");
 }
 

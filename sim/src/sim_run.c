@@ -1,5 +1,7 @@
 /* A run: the model, every seed, the facts of the report, timing.json and the other files. */
 #include "plmm/sim_run.h"
+#include "plmm/committee.h"
+#include "plmm/round.h"
 
 #include "fleet.h"
 
@@ -43,7 +45,11 @@ static void tell_secagg(teller *t, const plmm_sim_config *c, const plmm_round_pa
 {
     plmm_graph_params g = plmm_round_graph(p, p->cohort, p->cohort);
     plmm_graph_degree d = {0};
-    plmm_status rc = plmm_graph_degree_solve(&d, &g, NULL);
+    plmm_committee m = {0};
+    bool oneshot = p->protocol == PLMM_PROTOCOL_ONESHOT;
+    plmm_status rc =
+        oneshot ? plmm_committee_solve(&m, &g, PLMM_COMMITTEE_RHO, PLMM_COMMITTEE_SPARE, NULL)
+                : plmm_graph_degree_solve(&d, &g, NULL);
     PLMM_ASSERT(rc == PLMM_OK); /* the configuration was checked */
     t->section = "Secure aggregation";
     tell(t, "devices in a round, n", "chosen anew each round among those that check in", "%" PRIu32,
@@ -52,11 +58,11 @@ static void tell_secagg(teller *t, const plmm_sim_config *c, const plmm_round_pa
         tell(t, "groups of a round", "disjoint and random; each has its own sum", "%" PRIu32,
              p->groups);
     }
-    tell(t, "neighbours k, threshold t",
+    tell(t, oneshot ? "committee m, of whom t open a sum" : "neighbours k, threshold t",
          "computed from n, gamma, delta, sigma and eta; every device computes them again and "
          "refuses "
          "others. A smaller roster gets its own",
-         "%" PRIu32 ", %" PRIu32, d.k, d.t);
+         "%" PRIu32 ", %" PRIu32, oneshot ? m.m : d.k, oneshot ? m.need : d.t);
     tell(t, "corrupt share gamma", "counted as at least one device", "%g", c->secagg.gamma);
     tell(t, "dropout share delta", NULL, "%g", c->secagg.delta);
     tell(t, "sigma, eta", "bits of privacy and of success", "%" PRIu32 ", %" PRIu32,

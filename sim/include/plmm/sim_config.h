@@ -51,7 +51,7 @@ typedef struct plmm_sim_config {
         uint32_t warmup, schedule;
     } train;
     struct {
-        uint32_t mask, stream; /* plmm_masking and plmm_stream, less 1 */
+        uint32_t protocol, mask, stream; /* plmm_protocol, plmm_masking, plmm_stream, less 1 */
         uint32_t cohort, n_min, roster_min, groups, channels;
         double over, gamma, delta;
         uint32_t sigma, eta, trust, quant_bits, weight_max;
