@@ -18,6 +18,7 @@ enum {
     FLEET_LENGTH_MAX = 64,
     FLEET_QUEUE_MAX = 1 << 14,
     FLEET_RECORDS_MAX = 1 << 12,
+    FLEET_DEPTH_MAX = 64, /* of steps within steps: some crash, resume and crash again */
     FLEET_CHAIN = 16,     /* links of the registrar's chain */
     FLEET_AGG = FLEET_MAX /* place of the aggregator in "from" and "to" */
 };
@@ -698,10 +699,10 @@ static inline void fleet_agg_event(fleet *f, plmm_agg_event e, plmm_status *stat
     FLEET_PERSIST_FIRST(&out, out.v[a_].type == PLMM_AGG_DO_PERSIST,
                         out.v[a_].type == PLMM_AGG_DO_SEND);
     /* Nested steps end borrowed pointers: what sends comes last, and lists are copied. */
-    static uint64_t lists[8][4 * FLEET_MAX];
+    static uint64_t lists[FLEET_DEPTH_MAX][4 * FLEET_MAX];
     static uint32_t depth;
     plmm_agg_actions mine = out;
-    CHECK(depth < 8, "depth");
+    CHECK(depth < FLEET_DEPTH_MAX, "depth");
     uint32_t used = 0;
     for (uint32_t a = 0; a < mine.n; a++) {
         if (mine.v[a].type == PLMM_AGG_DO_SEND) {
