@@ -51,9 +51,10 @@
  * residues are the low 50 bits of those words for which they are below the prime, in order.
  *
  * Vectors are int32, of 1..PLMM_KAHE_LENGTH_MAX coordinates. Nothing allocates; thread-safe on
- * disjoint outputs. Chosen at run time by the processor, equal to the bit: AVX-512 IFMA, AVX2 with
- * FMA, portable C. Time and addresses depend on the set and lengths, not on secrets; but for a
- * rejected word, once in 2^35 keys, which says nothing about the words that are taken.
+ * disjoint outputs. Chosen at run time by the processor, equal to the bit: AVX-512 with IFMA and VBMI,
+ * or portable C. Time and addresses depend on the set and lengths, not on secrets; but for a
+ * rejected word, once in 2^25 keys of P1 and 2^20 of P2, which says nothing about the words that
+ * are taken.
  */
 #ifndef PLMM_KAHE_H
 #define PLMM_KAHE_H
@@ -180,7 +181,7 @@ void plmm_kahe_merge(uint64_t *sum, const uint64_t *other, uint32_t set, size_t 
 void plmm_kahe_decrypt(void *out, uint32_t set, const uint64_t *sum, size_t length,
                        const uint64_t *key, const uint64_t *a, void *scratch);
 
-/* Which path runs: "avx512ifma", "avx2fma" or "portable". */
+/* Which path runs: "avx512ifma" or "portable". */
 const char *plmm_kahe_isa(void);
 
 #endif
