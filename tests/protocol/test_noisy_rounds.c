@@ -21,8 +21,6 @@ static fleet *noisy(uint32_t n, uint32_t mode, uint32_t levels, uint64_t seed)
     p->noise_units = 16 * 200 * 200;
     plmm_encoding e = plmm_round_encoding(p);
     p->ring_bits = plmm_encoding_ring_bits(&e);
-    plmm_free(f->sum);
-    f->sum = plmm_alloc(plmm_round_sum_bytes(p), 1);
     return f;
 }
 
