@@ -13,7 +13,7 @@
 
 typedef struct registrar_settings {
     char address[64];
-    uint32_t links;
+    uint32_t links, eligible;
 } registrar_settings;
 
 static const plmm_config_key keys[] = {
@@ -21,6 +21,9 @@ static const plmm_config_key keys[] = {
                      "where serve listens and the aggregator asks"),
     PLMM_CONFIG_U32(registrar_settings, links, "links", "65536", 16, PLMM_CHAIN_MAX,
                     "links of the hash chain: so many rounds can be sealed; fixed by init"),
+    PLMM_CONFIG_U32(registrar_settings, eligible, "eligible", "1000", 0, 10000000,
+                    "a round that not everyone may join needs so many devices that may: the fewer, "
+                    "the better an aggregator can choose when its own are among them"),
 };
 static const plmm_config_table table = {"configuration of a registrar (registrar.json)", keys,
                                         sizeof keys / sizeof keys[0]};
@@ -115,6 +118,7 @@ static plmm_status open_parts(office *o, const plmm_cli_args *a, plmm_error *err
     PLMM_TRY(node_get_hex(o->store, o->dir, "aggregator", o->config.aggregator.b,
                           sizeof o->config.aggregator.b, err));
     o->config.chain_length = o->settings.links;
+    o->config.eligible_min = o->settings.eligible;
     return read_keys(o, err);
 }
 

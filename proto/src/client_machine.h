@@ -121,10 +121,11 @@ void plmm_oneshot_secret(const plmm_client_round *m, const char *label, plmm_see
 plmm_status plmm_oneshot_mask(const plmm_client_round *m, uint8_t *payload, plmm_hash *digest,
                               uint32_t *lanes, const float *delta, size_t length, plmm_error *err);
 
-/* The committee for a sealed roster, judged: *o is new. Statuses of plmm_policy_judge_degree, and
- * PLMM_ERR_NOMEM. */
+/* The committee for a sealed roster, judged, and what the aggregator *told of it (NULL: nothing, the
+ * epoch began before): *o is new. Statuses of plmm_policy_judge_degree, and PLMM_ERR_NOMEM. */
 plmm_status plmm_oneshot_new(plmm_oneshot **o, const plmm_client_round *m,
-                             const plmm_roster_head *h, plmm_refusal *refusal, plmm_error *err);
+                             const plmm_round_seal *seal, const plmm_roster_head *told,
+                             plmm_refusal *refusal, plmm_error *err);
 /* Draws the seats and makes room for what a member needs, if this device is one; near_n of them. */
 plmm_status plmm_oneshot_sit(plmm_oneshot *o, const plmm_session *s, uint32_t self,
                              uint32_t *near_n, plmm_error *err);

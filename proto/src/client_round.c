@@ -309,6 +309,15 @@ static plmm_status on_result(plmm_client_round *m, plmm_client_step *s)
                              "the aggregator ended the round: %s", plmm_abort_str(why));
 }
 
+/* Steps after the roster are those of one protocol. */
+static bool other_protocol(const plmm_client_round *m, uint32_t type)
+{
+    bool secagg = type == PLMM_MSG_INBOX || type == PLMM_MSG_GO || type == PLMM_MSG_SURVIVORS ||
+                  type == PLMM_MSG_AGREED;
+    bool oneshot = type == PLMM_MSG_DELIVER || type == PLMM_MSG_CHOSEN || type == PLMM_MSG_VOTES;
+    return m->os != NULL ? secagg : oneshot;
+}
+
 static plmm_status dispatch(plmm_client_round *m, plmm_client_step *s)
 {
     static const struct {
@@ -331,6 +340,11 @@ static plmm_status dispatch(plmm_client_round *m, plmm_client_step *s)
     }
     if (s->frame.type == PLMM_MSG_RESULT) {
         return on_result(m, s);
+    }
+    if (other_protocol(m, s->frame.type)) {
+        s->out->refusal = PLMM_REFUSAL_TURN;
+        return plmm_fail(s->err, PLMM_ERR_PEER, "a %s message is of the other protocol",
+                         plmm_message_str(s->frame.type));
     }
     for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
         if (steps[i].type == s->frame.type && m->have[s->frame.type]) {

@@ -375,7 +375,7 @@ static plmm_status degree_judge(const plmm_client_round *m, arrival *a, const pl
                                 plmm_error *err)
 {
     if (m->params.protocol == PLMM_PROTOCOL_ONESHOT) {
-        return plmm_oneshot_new(&a->os, m, h, &a->refusal, err);
+        return plmm_oneshot_new(&a->os, m, &h->seal, h, &a->refusal, err);
     }
     return plmm_policy_judge_degree(&m->cfg.policy, &m->params, h->seal.n, h->seal.eligible, h->k,
                                     h->t, &a->refusal, err);

@@ -73,40 +73,41 @@ static plmm_status tables_take(plmm_oneshot *o, const plmm_client_round *m,
     return PLMM_OK;
 }
 
-static plmm_status judge(plmm_oneshot *o, const plmm_client_round *m, const plmm_roster_head *h,
-                         plmm_refusal *refusal, plmm_error *err)
+static plmm_status judge(plmm_oneshot *o, const plmm_client_round *m, const plmm_round_seal *seal,
+                         const plmm_roster_head *told, plmm_refusal *refusal, plmm_error *err)
 {
-    uint32_t n = h->seal.n;
+    uint32_t n = seal->n;
     *refusal = PLMM_REFUSAL_COHORT;
     if (n > m->params.cohort || n < m->params.n_min || n < m->cfg.policy.n_min ||
-        n > h->seal.eligible) {
+        n > seal->eligible) {
         return plmm_fail(err, PLMM_ERR_POLICY,
                          "the roster has %u devices, of %u that may take part, the round allows "
                          "%u..%u and this device wants at least %u",
-                         n, h->seal.eligible, m->params.n_min, m->params.cohort,
-                         m->cfg.policy.n_min);
+                         n, seal->eligible, m->params.n_min, m->params.cohort, m->cfg.policy.n_min);
     }
     *refusal = PLMM_REFUSAL_DEGREE;
-    PLMM_TRY(tables_take(o, m, &h->seal, err)); /* k = 0: announced when the epoch began */
+    PLMM_TRY(tables_take(o, m, seal, err));
     const plmm_committee *k = plmm_oneshot_committee(o->tables);
-    if (h->k != 0 && (h->k != k->m || h->t != k->need)) {
+    if (told != NULL && (told->k != k->m || told->t != k->need)) {
         return plmm_fail(err, PLMM_ERR_POLICY,
                          "the aggregator announced a committee of %u of whom %u open the sum of %u "
                          "devices, this device computes %u and %u",
-                         h->k, h->t, n, k->m, k->need);
+                         told->k, told->t, n, k->m, k->need);
     }
+    PLMM_TRY(plmm_policy_judge_noise(&m->params, n, seal->eligible, err));
     *refusal = PLMM_REFUSAL_NONE;
     return PLMM_OK;
 }
 
 plmm_status plmm_oneshot_new(plmm_oneshot **o, const plmm_client_round *m,
-                             const plmm_roster_head *h, plmm_refusal *refusal, plmm_error *err)
+                             const plmm_round_seal *seal, const plmm_roster_head *told,
+                             plmm_refusal *refusal, plmm_error *err)
 {
     plmm_oneshot *r = plmm_alloc(1, sizeof *r);
     if (r == NULL) {
         return plmm_fail(err, PLMM_ERR_NOMEM, "no memory for a one-shot round");
     }
-    plmm_status rc = judge(r, m, h, refusal, err);
+    plmm_status rc = judge(r, m, seal, told, refusal, err);
     if (rc != PLMM_OK) {
         plmm_oneshot_free(r);
         return rc;

@@ -146,9 +146,8 @@ plmm_status plmm_client_epoch_resume(plmm_client_round *m, plmm_client_step *s,
     plmm_error why = {0};
     plmm_oneshot *o = NULL;
     plmm_refusal refusal = PLMM_REFUSAL_NONE;
-    plmm_roster_head h = {.seal = *seal};
     m->channel = *plmm_channels_own(m->cfg.channels, m->params.round);
-    plmm_status rc = plmm_oneshot_new(&o, m, &h, &refusal, &why);
+    plmm_status rc = plmm_oneshot_new(&o, m, seal, NULL, &refusal, &why);
     if (rc == PLMM_ERR_POLICY || rc == PLMM_ERR_RANGE) { /* (C5) */
         s->out->refusal = refusal;
         return plmm_client_leave(m, s->out, PLMM_ABORT_POLICY, NULL, "%s", why.msg);

@@ -202,6 +202,20 @@ static plmm_status judge_graph(const plmm_graph_params *g, uint32_t eligible, ui
                      k, t, g->n, d.k, d.t);
 }
 
+plmm_status plmm_policy_judge_noise(const plmm_round_params *p, uint32_t n, uint32_t eligible,
+                                    plmm_error *err)
+{
+    plmm_graph_params g = plmm_round_graph(p, n, eligible);
+    if (p->noise_mode == PLMM_NOISE_DISTRIBUTED && g.corrupt > plmm_round_corrupt(p)) {
+        return plmm_fail(
+            err, PLMM_ERR_POLICY,
+            "%u of the %u devices that may take part may be corrupt, the round's noise "
+            "is made for at most %u (cohort %u)",
+            g.corrupt, eligible, plmm_round_corrupt(p), p->cohort);
+    }
+    return PLMM_OK;
+}
+
 plmm_status plmm_policy_judge_degree(const plmm_policy *policy, const plmm_round_params *p,
                                      uint32_t n, uint32_t eligible, uint32_t k, uint32_t t,
                                      plmm_refusal *refusal, plmm_error *err)
@@ -220,13 +234,7 @@ plmm_status plmm_policy_judge_degree(const plmm_policy *policy, const plmm_round
     *refusal = PLMM_REFUSAL_DEGREE;
     plmm_graph_params g = plmm_round_graph(p, n, eligible);
     PLMM_TRY(judge_graph(&g, eligible, k, t, err));
-    if (p->noise_mode == PLMM_NOISE_DISTRIBUTED && g.corrupt > plmm_round_corrupt(p)) {
-        return plmm_fail(
-            err, PLMM_ERR_POLICY,
-            "%u of the %u devices that may take part may be corrupt, the round's noise "
-            "is made for at most %u (cohort %u)",
-            g.corrupt, eligible, plmm_round_corrupt(p), p->cohort);
-    }
+    PLMM_TRY(plmm_policy_judge_noise(p, n, eligible, err));
     *refusal = PLMM_REFUSAL_NONE;
     return PLMM_OK;
 }

@@ -92,7 +92,8 @@ void plmm_round_release(plmm_release *out, const plmm_round_params *p)
     plmm_encoding_sensitivity(&e, &out->l2, &out->l1);
     out->dim = lanes;
     out->variance = (double)p->noise_units / PLMM_NOISE_UNITS;
-    out->rate = ((double)p->rate + 1.0) / 0x1p32;
+    /* The roster of a one-shot round stays for an epoch: not drawn anew each round. */
+    out->rate = p->protocol == PLMM_PROTOCOL_ONESHOT ? 1.0 : ((double)p->rate + 1.0) / 0x1p32;
     out->server_adds = p->noise_mode == PLMM_NOISE_CENTRAL;
     out->mechanism =
         p->noise == PLMM_NOISE_SKELLAM ? PLMM_MECHANISM_SKELLAM : PLMM_MECHANISM_GAUSSIAN;

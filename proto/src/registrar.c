@@ -330,6 +330,24 @@ static void lottery_of(plmm_lottery *l, const request *q)
     plmm_lottery_init(l, &link, q->params.rate, q->params.group, q->params.groups);
 }
 
+/* Counts the eligible. With fewer than the configuration wants, an aggregator that knows the link
+ * and sets the rate could look for a draw with many of its own among them. */
+static bool eligible_good(request *q, const plmm_registrar *r, const plmm_enrolled *enrolled,
+                          const plmm_lottery *lottery)
+{
+    bool all = lottery->rate == UINT32_MAX && lottery->groups == 1;
+    q->seal.eligible = 0;
+    for (uint32_t i = 0; i < enrolled->n; i++) {
+        q->seal.eligible += plmm_lottery_has(lottery, enrolled->ids[i]);
+    }
+    if (!all && q->seal.eligible < r->cfg.eligible_min) {
+        return refuse(q, PLMM_REFUSAL_ELIGIBLE,
+                      "only %u devices are eligible in round %llu, at least %u", q->seal.eligible,
+                      (unsigned long long)q->params.round, r->cfg.eligible_min);
+    }
+    return true;
+}
+
 /* Notes the seal as given. */
 static void remember(plmm_registrar *r, const plmm_round_seal *s, uint32_t rate, uint32_t groups)
 {
@@ -381,12 +399,9 @@ static bool consider(request *q, plmm_registrar *r, const plmm_enrolled *enrolle
         return false;
     }
     lottery_of(&lottery, q);
-    if (!roster_good(q, r, enrolled, &lottery, rc, err)) {
+    if (!eligible_good(q, r, enrolled, &lottery) ||
+        !roster_good(q, r, enrolled, &lottery, rc, err)) {
         return false;
-    }
-    q->seal.eligible = 0;
-    for (uint32_t i = 0; i < enrolled->n; i++) {
-        q->seal.eligible += plmm_lottery_has(&lottery, enrolled->ids[i]);
     }
     q->seal.round = q->params.round;
     q->seal.group = q->params.group;

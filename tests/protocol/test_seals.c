@@ -194,6 +194,11 @@ static void rate_edit(plmm_round_params *p)
     p->rate = UINT32_C(1) << 30;
 }
 
+static void high_edit(plmm_round_params *p) /* all of a few devices, nearly surely */
+{
+    p->rate = UINT32_MAX - 1;
+}
+
 static void not_eligible(fleet *f, forgery *g) /* about a quarter may take part, 12 come */
 {
     params_edit(f, g, rate_edit);
@@ -492,6 +497,36 @@ static void test_rate(void)
     fleet_free(f);
 }
 
+/* A round of part of the devices needs as many eligible ones as the registrar wants; one of all of
+ * them does not. */
+static void test_eligible_min(void)
+{
+    static forgery g, h;
+    fleet *f = fleet_with_request();
+    for (uint32_t least = N - 1; least <= N + 1; least += 2) {
+        plmm_registrar *r = NULL;
+        plmm_registrar_config c = {.expert = "medicine",
+                                   .key = f->registrar_sk,
+                                   .aggregator = f->anchor.aggregator,
+                                   .chain = {{5}},
+                                   .chain_length = 4,
+                                   .eligible_min = least};
+        CHECK(plmm_registrar_new(&r, &c, NULL) == PLMM_OK, "registrar");
+        forge_open(&g, &f->request);
+        h = g;
+        params_edit(f, &h, high_edit);
+        CHECK(ask(f, r, &h, &f->agg_sk) == PLMM_OK, "it answers");
+        CHECK(answer.refusal == (uint32_t)(least > N ? PLMM_REFUSAL_ELIGIBLE : PLMM_REFUSAL_NONE),
+              "at least %u: %s", least, answer.text);
+        h = g;
+        params_edit(f, &h, next_edit);
+        CHECK(ask(f, r, &h, &f->agg_sk) == PLMM_OK && answer.sealed, "of all devices: %s",
+              answer.text);
+        plmm_registrar_free(r);
+    }
+    fleet_free(f);
+}
+
 /* An aggregator that adds one that may not take part; sealed by a registrar that does not look. */
 static bool stranger_tap(fleet *f, uint32_t from, uint32_t to, fleet_bytes *frame, void *arg)
 {
@@ -693,6 +728,7 @@ int main(void)
     test_damaged_records();
     test_groups();
     test_rate();
+    test_eligible_min();
     test_stranger();
     test_no_seal();
     test_false_answers();

@@ -61,6 +61,8 @@ static void test_modes(void)
     p.rate = UINT32_MAX / 20;
     CHECK(epsilon_of(&p, PLMM_ADVERSARY_SERVER) == distributed, "the server sees the cohort (D2)");
     CHECK(epsilon_of(&p, PLMM_ADVERSARY_MODELS) < distributed, "who sees versions does not");
+    p.protocol = PLMM_PROTOCOL_ONESHOT; /* rosters stay for an epoch: nothing is drawn each round */
+    CHECK(epsilon_of(&p, PLMM_ADVERSARY_MODELS) == distributed, "one cohort for many rounds");
     p = sane();
     p.noise_mode = PLMM_NOISE_LOCAL;
     p.noise_levels = 0;

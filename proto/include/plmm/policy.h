@@ -66,6 +66,11 @@ PLMM_NODISCARD plmm_status plmm_policy_judge_degree(const plmm_policy *policy,
                                                     uint32_t eligible, uint32_t k, uint32_t t,
                                                     plmm_refusal *refusal, plmm_error *err);
 
+/* Judges whether distributed noise is made for as many corrupt devices as there may be among
+ * `eligible`: the honest ones must add enough without them. PLMM_ERR_POLICY with a sentence. */
+PLMM_NODISCARD plmm_status plmm_policy_judge_noise(const plmm_round_params *p, uint32_t n,
+                                                   uint32_t eligible, plmm_error *err);
+
 /* Fewest survivors of a roster of n that this device answers for. */
 uint32_t plmm_policy_survivors_min(const plmm_policy *policy, const plmm_round_params *p,
                                    uint32_t n);

@@ -92,6 +92,10 @@ typedef struct plmm_registrar_config {
     plmm_sign_pk aggregator; /* who may ask for seals */
     plmm_seed chain;         /* SECRET: of the chain */
     uint32_t chain_length;   /* 1..PLMM_CHAIN_MAX */
+    /* A round of part of the devices (a rate, or groups) needs so many eligible ones; 0: any number.
+     * The aggregator sets rate and groups when it knows whom they would let in: the fewer may be
+     * eligible, the better it can choose. */
+    uint32_t eligible_min;
 } plmm_registrar_config;
 
 /* Every device that is certified and not revoked: ids strictly increasing. Borrowed for the call. */
@@ -135,8 +139,8 @@ typedef struct plmm_registrar_answer {
  *
  * Seals if: the parameters are possible and of this expert; the round is above the last sealed one,
  * or is it and the group was not sealed; every entry has a certificate of this registrar for a
- * device that is enrolled, is signed for these parameters, and is admitted by the lottery; ids
- * increase; no key is there twice; at least n_min entries and at most cohort; a link is left. The
+ * device that is enrolled, is signed for these parameters, and is admitted by the lottery; everyone
+ * is eligible, or eligible_min devices; ids increase; no key is there twice; at least n_min entries and at most cohort; a link is left. The
  * same request again gets the same seal; another one for a sealed (round, group) is refused.
  *
  * Time: two signatures an entry, one short hash an enrolled device. */
