@@ -172,6 +172,9 @@ static void test_boxes(void)
         bool out = bad > 2;
         CHECK(f->finished && f->in_sum == (out ? 23 : 24), "%u bad boxes: %u in the sum: %s", bad,
               f->in_sum, f->text);
+        plmm_agg_status st;
+        plmm_agg_round_status(f->agg, &st);
+        CHECK(st.liars == 0, "%u bad boxes: who cannot open one gives no sum", bad);
         CHECK((f->dropped > 0) == out, "%u bad boxes: %u inputs taken out", bad, f->dropped);
         fleet_check_sum(f);
         fleet_free(f);

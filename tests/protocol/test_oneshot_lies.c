@@ -434,6 +434,7 @@ static const device_lie device_lies[] = {
     {"a vector out of range", PLMM_MSG_CONTRIB, residue_high, 1, true, 1, 0, false},
     {"a shorter vector", PLMM_MSG_CONTRIB, cut, 1, true, 1, 0, false},
     {"slander of all", PLMM_MSG_COMPLAIN, complains_of_all, 2, true, 0, 0, true},
+    {"slander of all by many", PLMM_MSG_COMPLAIN, complains_of_all, 4, true, 0, 0, true},
     {"slander of one", PLMM_MSG_COMPLAIN, complains_of_one, 2, true, 0, 0, true},
     {"a complaint that is none", PLMM_MSG_COMPLAIN, grown, 1, true, 1, 0, true},
     {"false votes", PLMM_MSG_VOTE, tags_false, 2, true, 0, 0, true},
