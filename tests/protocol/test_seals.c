@@ -378,11 +378,14 @@ static void test_once(void)
     CHECK(ask(f, r, &g, &f->agg_sk) == PLMM_OK && answer.sealed &&
               memcmp(answer.frame, first.frame, first.frame_len) == 0,
           "the same seal after a crash");
-    h = g;
+    h = g; /* device 11 stays away, and might have come */
+    h.f.bulk_len -= PLMM_ROSTER_ENTRY;
     params_edit(f, &h, next_edit);
     CHECK(ask(f, r, &h, &f->agg_sk) == PLMM_OK && answer.sealed, "the next round: %s", answer.text);
     plmm_seal_answer two = told(f);
     CHECK(two.seal.link.index == 2, "opens the next link");
+    CHECK(two.seal.n == N - 1 && two.seal.eligible == N, "%u of %u eligible", two.seal.n,
+          two.seal.eligible);
     CHECK(plmm_link_follow(&one.seal.link, &two.seal.link, &err) == PLMM_OK, "%s", err.msg);
     CHECK(ask(f, r, &g, &f->agg_sk) == PLMM_OK && answer.refusal == PLMM_REFUSAL_ROUND,
           "a round that is over: %s", answer.text);
@@ -414,6 +417,15 @@ static void test_damaged_records(void)
     }
     CHECK(plmm_registrar_restore(r, answer.record, answer.record_len, NULL) == PLMM_ERR_FORMAT,
           "a record twice");
+    plmm_registrar_config c = {.expert = "medicine",
+                               .key = f->registrar_sk,
+                               .aggregator = f->anchor.aggregator,
+                               .chain = {{6}},
+                               .chain_length = 4};
+    CHECK(plmm_registrar_new(&other, &c, NULL) == PLMM_OK, "registrar");
+    CHECK(plmm_registrar_restore(other, answer.record, answer.record_len, NULL) == PLMM_ERR_FORMAT,
+          "of another chain");
+    plmm_registrar_free(other);
     plmm_registrar_free(r);
     fleet_free(f);
 }
@@ -426,6 +438,12 @@ static void split_edit(plmm_round_params *p)
     p->groups = 2;
     p->group = split_group;
     p->n_min = 3;
+}
+
+static void thirds_edit(plmm_round_params *p)
+{
+    p->groups = 3;
+    p->group = 2; /* the two that are sealed have no such place */
 }
 
 static void test_groups(void)
@@ -466,6 +484,11 @@ static void test_groups(void)
     CHECK(memcmp(&a, &b, sizeof a) != 0, "two graphs");
     CHECK(ask(f, r, &g, &f->agg_sk) == PLMM_OK && answer.refusal == PLMM_REFUSAL_SECOND_SEAL,
           "the round is not sealed as a whole, too: %s", answer.text);
+    h = g;
+    params_edit(f, &h, thirds_edit);
+    CHECK(ask(f, r, &h, &f->agg_sk) == PLMM_OK && answer.refusal == PLMM_REFUSAL_ELIGIBLE &&
+              strstr(answer.text, "split otherwise") != NULL,
+          "nor in three groups: %s", answer.text);
     plmm_registrar_free(r);
     fleet_free(f);
 }
