@@ -119,8 +119,8 @@ static inline plmm_certificate fleet_certificate(uint8_t device)
 static inline const char *fleet_path(const char *dir, const char *fmt, ...) PLMM_PRINTF(2, 3);
 static inline const char *fleet_path(const char *dir, const char *fmt, ...)
 {
-    static char path[8][512];
-    static unsigned next;
+    static _Thread_local char path[8][512];
+    static _Thread_local unsigned next;
     char name[200];
     char *out = path[next++ % 8];
     va_list ap;
