@@ -1,9 +1,11 @@
 /* Any bytes: the reader refuses or gives a tree that the writer puts out and the reader takes
- * back. */
+ * back; walking the text where it lies meets the same values. */
 #include "plmm/json.h"
+#include "plmm/json_walk.h"
 
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 static void write_node(const plmm_json *n, plmm_json_writer *w)
 {
@@ -48,6 +50,41 @@ static plmm_text print(const plmm_json *root)
     return t;
 }
 
+/* Is the slice the same string, with room for it and with one byte too little? */
+static void same_text(plmm_json_slice v, const char *text)
+{
+    size_t n = strlen(text);
+    char *buf = malloc(v.len);
+    PLMM_ASSERT(buf != NULL && plmm_json_slice_text(v, buf, v.len) == n);
+    PLMM_ASSERT(strcmp(buf, text) == 0 && plmm_json_slice_is(v, text));
+    PLMM_ASSERT(plmm_json_slice_text(v, buf, n) == SIZE_MAX);
+    free(buf);
+}
+
+static void same_value(plmm_json_slice v, const plmm_json *n)
+{
+    plmm_json_walk w;
+    uint64_t whole;
+    PLMM_ASSERT(plmm_json_slice_type(v) == plmm_json_type_of(n));
+    PLMM_ASSERT(plmm_json_slice_true(v) == plmm_json_true(n));
+    PLMM_ASSERT(plmm_json_slice_count(v) == plmm_json_count(n));
+    if (plmm_json_text(n) != NULL) {
+        same_text(v, plmm_json_text(n));
+    }
+    if (plmm_json_slice_whole(v, UINT64_C(1) << 53, &whole)) {
+        PLMM_ASSERT(plmm_json_number(n) == (double)whole);
+    }
+    const plmm_json *c = plmm_json_first(n);
+    plmm_json_walk_init(&w, v);
+    for (; plmm_json_walk_next(&w); c = plmm_json_next(c)) {
+        same_value(w.value, c);
+        if (plmm_json_key(c) != NULL) {
+            same_text(w.key, plmm_json_key(c));
+        }
+    }
+    PLMM_ASSERT(c == NULL);
+}
+
 static void read_sequence(const char *text, size_t len)
 {
     plmm_json_seq s;
@@ -68,9 +105,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     const char *text = (const char *)data;
     plmm_json *root = NULL;
     read_sequence(text, len);
+    plmm_json_slice slice;
+    plmm_status checked = plmm_json_check(text, len, "fuzz", NULL, &slice, NULL);
     if (plmm_json_parse(text, len, "fuzz", NULL, &root, NULL) != PLMM_OK) {
+        PLMM_ASSERT(checked != PLMM_OK);
         return 0;
     }
+    PLMM_ASSERT(checked == PLMM_OK);
+    same_value(slice, root);
     plmm_text once = print(root), twice;
     plmm_json_free(root);
     PLMM_ASSERT(plmm_json_parse(once.text, once.len, "fuzz", NULL, &root, NULL) == PLMM_OK);

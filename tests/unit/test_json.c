@@ -1,6 +1,7 @@
 /* base/json: what is accepted, what is refused and where, getters, sequences, the writer. */
 #include "plmm/alloc.h"
 #include "plmm/json.h"
+#include "plmm/json_walk.h"
 #include "test.h"
 
 #include <math.h>
@@ -250,8 +251,66 @@ static void test_reals(void)
     CHECK(plmm_real_parse("", &v, NULL) == PLMM_ERR_FORMAT, "empty");
 }
 
+/* ---- walking ---- */
+
+static void test_walk(void)
+{
+    static const char text[] =
+        "\xef\xbb\xbf { \"a\" : [ 1, -2.5 ,[], {\"]\":\"}\\\"\" } ] ,\"b\":true,"
+        "\"\\u00e9\\ud83d\\ude42\\n\":null , \"b\":\"second\" }\n";
+    plmm_json_slice root, v;
+    plmm_json_walk w;
+    plmm_error err = {0};
+    char buf[16];
+    uint64_t whole = 0;
+    CHECK(plmm_json_check(text, sizeof text - 1, "t", NULL, &root, &err) == PLMM_OK, "%s", err.msg);
+    CHECK(plmm_json_slice_count(root) == 4, "%zu", plmm_json_slice_count(root));
+    v = plmm_json_slice_get(root, "a");
+    CHECK(plmm_json_slice_type(v) == PLMM_JSON_ARRAY && plmm_json_slice_count(v) == 4, "a");
+    plmm_json_walk_init(&w, v);
+    CHECK(plmm_json_walk_next(&w) && plmm_json_slice_whole(w.value, 1, &whole) && whole == 1, "1");
+    CHECK(!plmm_json_slice_whole(w.value, 0, &whole), "1 is above 0");
+    CHECK(plmm_json_walk_next(&w) && !plmm_json_slice_whole(w.value, 9, &whole), "-2.5");
+    CHECK(plmm_json_walk_next(&w) && plmm_json_slice_count(w.value) == 0, "[]");
+    CHECK(plmm_json_walk_next(&w), "the object");
+    v = plmm_json_slice_get(w.value, "]");
+    CHECK(plmm_json_slice_text(v, buf, 3) == 2 && strcmp(buf, "}\"") == 0, "%s", buf);
+    CHECK(plmm_json_slice_text(v, buf, 2) == SIZE_MAX, "no room for the NUL");
+    CHECK(!plmm_json_walk_next(&w) && !plmm_json_walk_next(&w), "the end stays the end");
+    CHECK(plmm_json_slice_true(plmm_json_slice_get(root, "b")), "the first of equal names");
+    CHECK(plmm_json_slice_type(plmm_json_slice_get(root, "c")) == PLMM_JSON_NULL, "absent");
+    plmm_json_walk_init(&w, root);
+    CHECK(plmm_json_walk_next(&w) && plmm_json_walk_next(&w) && plmm_json_walk_next(&w), "third");
+    CHECK(plmm_json_slice_is(w.key, "\xc3\xa9\xf0\x9f\x99\x82\n"), "escapes of a name");
+    CHECK(!plmm_json_slice_is(w.key, "\xc3\xa9") && !plmm_json_slice_is(w.value, "null"), "other");
+    CHECK(plmm_json_check(text, sizeof text - 3, "t", NULL, &root, &err) == PLMM_ERR_FORMAT &&
+              strncmp(err.msg, "t:1:", 4) == 0,
+          "%s", err.msg);
+    CHECK(plmm_json_check("1 2", 3, "t", NULL, &root, &err) == PLMM_ERR_FORMAT, "two values");
+}
+
+static void test_walk_tree(void)
+{
+    plmm_json_slice root;
+    plmm_json *tree = NULL;
+    plmm_error err = {0};
+    long live = plmm_alloc_live();
+    CHECK(plmm_json_check("{\"a\":[1,2,3]}", 13, "t", NULL, &root, &err) == PLMM_OK, "%s", err.msg);
+    CHECK(plmm_alloc_live() == live, "checking allocates nothing");
+    CHECK(plmm_json_slice_tree(root, "t", 5, &tree, &err) == PLMM_OK, "%s", err.msg);
+    CHECK(plmm_json_count(plmm_json_get(tree, "a")) == 3, "the tree");
+    plmm_json_free(tree);
+    CHECK(plmm_json_slice_tree(root, "t", 4, &tree, &err) == PLMM_ERR_FORMAT, "five values");
+    CHECK(plmm_json_slice_tree(plmm_json_slice_get(root, "b"), "t", 4, &tree, &err) == PLMM_OK &&
+              plmm_json_type_of(tree) == PLMM_JSON_NULL,
+          "absent is null");
+    plmm_json_free(tree);
+}
+
 int main(void)
 {
+    test_walk();
+    test_walk_tree();
     test_refusals();
     test_getters();
     test_seq();
