@@ -54,18 +54,43 @@ static plmm_status check_true(const plmm_json *c, const char *name, const char *
     return on ? refuse(err, name, key) : PLMM_OK;
 }
 
-static plmm_status check_rope(const plmm_json *c, const char *name, double *theta, plmm_error *err)
+/* The numbers of rope_type "llama3". */
+static plmm_status read_scaling(const plmm_json *node, const char *name, plmm_rope_scaling *out,
+                                plmm_error *err)
 {
-    const plmm_json *scaling = plmm_json_get(c, "rope_scaling");
-    const plmm_json *params = plmm_json_get(c, "rope_parameters"); /* since Transformers 5 */
-    const plmm_json *both[] = {scaling, params};
+    double factor, low, high;
+    PLMM_TRY(plmm_json_need_real(node, name, "factor", 1, 1e6, &factor, err));
+    PLMM_TRY(plmm_json_need_real(node, name, "low_freq_factor", 1e-6, 1e6, &low, err));
+    PLMM_TRY(plmm_json_need_real(node, name, "high_freq_factor", 1e-6, 1e6, &high, err));
+    PLMM_TRY(plmm_json_need_u32(node, name, "original_max_position_embeddings", 1, 1 << 20,
+                                &out->original, err));
+    out->factor = (float)factor;
+    out->low = (float)low;
+    out->high = (float)high;
+    return PLMM_OK;
+}
+
+static plmm_status read_rope(const plmm_json *c, const char *name, double *theta,
+                             plmm_rope_scaling *out, plmm_error *err)
+{
+    static const char *const keys[] = {"rope_scaling",
+                                       "rope_parameters"}; /* the latter since Transformers 5 */
     for (size_t i = 0; i < 2; i++) {
-        const char *type = plmm_json_text(plmm_json_get(both[i], "rope_type"));
-        type = type != NULL ? type : plmm_json_text(plmm_json_get(both[i], "type"));
-        if (!is_null(both[i]) && (type == NULL || strcmp(type, "default") != 0)) {
-            return refuse(err, name, i == 0 ? "rope_scaling" : "rope_parameters.rope_type");
+        const plmm_json *node = plmm_json_get(c, keys[i]);
+        const char *type = plmm_json_text(plmm_json_get(node, "rope_type"));
+        type = type != NULL ? type : plmm_json_text(plmm_json_get(node, "type"));
+        if (is_null(node) || (type != NULL && strcmp(type, "default") == 0)) {
+            continue;
         }
+        if (type == NULL || strcmp(type, "llama3") != 0) {
+            return plmm_fail(err, PLMM_ERR_UNSUPPORTED,
+                             "%s: %s of rope_type \"%.40s\" is not supported, only \"default\" and "
+                             "\"llama3\" are",
+                             name, keys[i], type != NULL ? type : "(none)");
+        }
+        PLMM_TRY(read_scaling(node, name, out, err));
     }
+    const plmm_json *params = plmm_json_get(c, keys[1]);
     PLMM_TRY(plmm_json_may_real(c, name, "rope_theta", 1, 1e12, theta, err));
     if (!is_null(params)) {
         PLMM_TRY(plmm_json_may_real(params, name, "rope_theta", 1, 1e12, theta, err));
@@ -156,7 +181,7 @@ plmm_status hf_config_read(const plmm_json *c, const char *name, plmm_model_conf
     PLMM_TRY(read_family(c, name, &f, err));
     PLMM_TRY(read_sizes(c, name, &m, err));
     PLMM_TRY(check_features(c, name, err));
-    PLMM_TRY(check_rope(c, name, &theta, err));
+    PLMM_TRY(read_rope(c, name, &theta, &m.rope_scaling, err));
     PLMM_TRY(check_window(c, name, f, m.context, err));
     PLMM_TRY(plmm_json_may_real(c, name, "rms_norm_eps", 0, 1, &eps, err));
     PLMM_TRY(plmm_json_may_bool(c, name, "tie_word_embeddings", &m.tied, err));
@@ -202,6 +227,24 @@ static void put_bool(plmm_json_writer *w, const char *key, bool v)
     plmm_json_put_bool(w, v);
 }
 
+static void put_real(plmm_json_writer *w, const char *key, float v)
+{
+    plmm_json_put_key(w, key);
+    plmm_json_put_float(w, v);
+}
+
+static void put_scaling(plmm_json_writer *w, const plmm_rope_scaling *s)
+{
+    plmm_json_put_key(w, "rope_scaling");
+    plmm_json_open_object(w);
+    put_text(w, "rope_type", "llama3");
+    put_real(w, "factor", s->factor);
+    put_real(w, "low_freq_factor", s->low);
+    put_real(w, "high_freq_factor", s->high);
+    put_u32(w, "original_max_position_embeddings", s->original);
+    plmm_json_close_object(w);
+}
+
 void hf_config_write(plmm_json_writer *w, const plmm_model_config *m, plmm_dtype dtype)
 {
     static const char *const dtypes[] = {"float32", "float16", "bfloat16"};
@@ -220,10 +263,11 @@ void hf_config_write(plmm_json_writer *w, const plmm_model_config *m, plmm_dtype
     put_u32(w, "vocab_size", m->vocab);
     put_u32(w, "max_position_embeddings", m->context);
     put_text(w, "hidden_act", "silu");
-    plmm_json_put_key(w, "rope_theta");
-    plmm_json_put_float(w, m->rope_theta);
-    plmm_json_put_key(w, "rms_norm_eps");
-    plmm_json_put_float(w, m->norm_eps);
+    put_real(w, "rope_theta", m->rope_theta);
+    if (m->rope_scaling.factor != 0) {
+        put_scaling(w, &m->rope_scaling);
+    }
+    put_real(w, "rms_norm_eps", m->norm_eps);
     put_bool(w, "tie_word_embeddings", m->tied);
     put_bool(w, "attention_bias", false);
     put_id(w, "bos_token_id", m->bos);

@@ -30,6 +30,32 @@ static plmm_status check_token(const char *name, int32_t id, uint32_t vocab, plm
     return PLMM_OK;
 }
 
+static plmm_status check_rope(const plmm_model_config *c, plmm_error *err)
+{
+    const plmm_rope_scaling *s = &c->rope_scaling;
+    if (!(c->rope_theta > 0 && isfinite(c->rope_theta))) {
+        return plmm_fail(err, PLMM_ERR_CONFIG,
+                         "cannot use the model: rope_theta is %g, must be positive",
+                         (double)c->rope_theta);
+    }
+    if (s->factor == 0) {
+        return PLMM_OK;
+    }
+    if (!(s->factor >= 1 && s->factor <= 1e6f)) {
+        return plmm_fail(err, PLMM_ERR_CONFIG,
+                         "cannot use the model: rope_scaling's factor is %g, must be 1..1e6",
+                         (double)s->factor);
+    }
+    if (!(s->low > 0 && s->high > s->low && isfinite(s->high))) {
+        return plmm_fail(err, PLMM_ERR_CONFIG,
+                         "cannot use the model: rope_scaling's low_freq_factor %g and "
+                         "high_freq_factor %g must be positive and rise",
+                         (double)s->low, (double)s->high);
+    }
+    return check_range("rope_scaling's original_max_position_embeddings", s->original, 1, 1048576,
+                       err);
+}
+
 plmm_status plmm_model_config_check(const plmm_model_config *c, plmm_error *err)
 {
     PLMM_TRY(check_range("dim", c->dim, 1, 65536, err));
@@ -49,11 +75,7 @@ plmm_status plmm_model_config_check(const plmm_model_config *c, plmm_error *err)
         return plmm_fail(err, PLMM_ERR_CONFIG, "cannot use the model: head_dim (%u) is odd",
                          c->head_dim);
     }
-    if (!(c->rope_theta > 0 && isfinite(c->rope_theta))) {
-        return plmm_fail(err, PLMM_ERR_CONFIG,
-                         "cannot use the model: rope_theta is %g, must be positive",
-                         (double)c->rope_theta);
-    }
+    PLMM_TRY(check_rope(c, err));
     if (!(c->norm_eps >= 0 && c->norm_eps < 1)) {
         return plmm_fail(err, PLMM_ERR_CONFIG,
                          "cannot use the model: norm_eps is %g, must be in [0, 1)",
@@ -227,13 +249,12 @@ const plmm_view *plmm_model_find(const plmm_model *m, const char *name)
 
 /* ---- sealing ---- */
 
-/* Angles as Transformers computes them: the frequency and the product are rounded to float32. */
+/* Angles as Transformers computes them: the product too is rounded to float32. */
 static void fill_rope(plmm_model *m)
 {
     size_t half = m->cfg.head_dim / 2;
     for (size_t j = 0; j < half; j++) {
-        double power = pow((double)m->cfg.rope_theta, 2.0 * (double)j / m->cfg.head_dim);
-        float freq = (float)(1.0 / power);
+        float freq = plmm__rope_freq(&m->cfg, j);
         for (size_t p = 0; p < m->cfg.context; p++) {
             float angle = (float)p * freq;
             m->rope_cos[p * half + j] = (float)cos((double)angle);

@@ -42,6 +42,13 @@ static inline size_t plmm__qkv_dim(const plmm_model_config *c)
     return plmm__q_dim(c) + 2 * plmm__kv_dim(c);
 }
 
+/* What a frequency f is divided by; 1 without scaling. */
+double plmm__rope_factor(const plmm_rope_scaling *s, double f);
+
+/* Radians a position of pair j of a head's head_dim / 2, as Transformers rounds them: the plain
+ * frequency to float32, and the scaled one again. */
+float plmm__rope_freq(const plmm_model_config *c, size_t j);
+
 /* Same shape, whatever the names and special tokens? */
 bool plmm__same_shape(const plmm_model_config *a, const plmm_model_config *b);
 

@@ -256,6 +256,10 @@ static void test_fixture(void)
     "\"architectures\":[\"LlamaForCausalLM\"],\"hidden_size\":16,\"num_hidden_layers\":1,"         \
     "\"num_attention_heads\":4,\"intermediate_size\":8,\"vocab_size\":9"
 
+#define LLAMA3(low, high)                                                                          \
+    "{\"rope_type\":\"llama3\",\"factor\":8,\"low_freq_factor\":" low                              \
+    ",\"high_freq_factor\":" high ",\"original_max_position_embeddings\":8192}"
+
 static void test_configs(void)
 {
     static const struct {
@@ -271,8 +275,14 @@ static void test_configs(void)
          "\"max_position_embeddings\":128,\"hidden_size\":16,\"num_hidden_layers\":1,"
          "\"num_attention_heads\":4,\"intermediate_size\":8,\"vocab_size\":9}",
          "sliding_window", PLMM_ERR_UNSUPPORTED},
-        {"{" SIZES ",\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":8}}", "rope_scaling",
-         PLMM_ERR_UNSUPPORTED},
+        {"{" SIZES ",\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":8}}", "low_freq_factor",
+         PLMM_ERR_FORMAT},
+        {"{" SIZES ",\"rope_scaling\":" LLAMA3("1.0", "4.0") "}", NULL, PLMM_OK},
+        {"{" SIZES ",\"rope_parameters\":" LLAMA3("1", "4") "}", NULL, PLMM_OK},
+        {"{" SIZES ",\"rope_scaling\":" LLAMA3("4", "1") "}", "low_freq_factor", PLMM_ERR_CONFIG},
+        {"{" SIZES ",\"rope_scaling\":" LLAMA3("0", "4") "}", "low_freq_factor", PLMM_ERR_RANGE},
+        {"{" SIZES ",\"rope_parameters\":{\"rope_type\":\"yarn\",\"factor\":8}}",
+         "rope_parameters of rope_type \"yarn\"", PLMM_ERR_UNSUPPORTED},
         {"{" SIZES ",\"rope_scaling\":{\"type\":\"linear\"}}", "rope_scaling",
          PLMM_ERR_UNSUPPORTED},
         {"{" SIZES ",\"hidden_act\":\"gelu\"}", "hidden_act \"gelu\"", PLMM_ERR_UNSUPPORTED},

@@ -6,8 +6,8 @@
  *   a .bin file of llama2.c   the legacy one, version 1, and the quantised version 2, with a
  *                             tokenizer.bin beside it
  * and writes Hugging Face directories. What a config.json asks for and this program does not
- * compute (rope_scaling, sliding windows, other activations) is refused by its name instead of
- * giving other numbers.
+ * compute (rope_scaling other than Llama 3's, sliding windows, other activations) is refused by its
+ * name instead of giving other numbers.
  *
  * llama2.c turns neighbouring pairs of q and k, Hugging Face turns the two halves: rows are
  * permuted on reading, so that all models in memory follow Hugging Face.

@@ -14,6 +14,15 @@
 
 #include "plmm/status.h"
 
+/* Llama 3.1's stretched positions (rope_type "llama3"): an angle's frequency f with the wavelength
+ * w = 2 pi / f becomes f / factor where w > original / low, stays where w < original / high, and in
+ * between is blended linearly in original / w. factor 0: none. */
+typedef struct plmm_rope_scaling {
+    float factor;      /* 0, or 1..1e6; 8 or 32 in published models */
+    float low, high;   /* 0 < low < high; usually 1 and 4 */
+    uint32_t original; /* positions before the stretching, 1..1048576; usually 8192 */
+} plmm_rope_scaling;
+
 typedef struct plmm_model_config {
     uint32_t dim;      /* width of the residual stream, 1..65536 */
     uint32_t layers;   /* 1..1024 */
@@ -24,8 +33,9 @@ typedef struct plmm_model_config {
     uint32_t vocab;    /* 1..1048576 */
     uint32_t context;  /* positions 0..context-1, 1..1048576 */
     float rope_theta;  /* base of the rotary angles, > 0; usually 10000 */
-    float norm_eps;    /* RMSNorm's epsilon, >= 0; 1e-5 or 1e-6 */
-    bool tied;         /* the output head is the embedding */
+    plmm_rope_scaling rope_scaling;
+    float norm_eps; /* RMSNorm's epsilon, >= 0; 1e-5 or 1e-6 */
+    bool tied;      /* the output head is the embedding */
     bool qkv_bias;
     int32_t bos, eos, pad; /* special token ids; -1: none */
 } plmm_model_config;
