@@ -3,12 +3,10 @@
 #include "plmm/encode.h"
 
 #include "mask_internal.h"
-#include "plmm/bytes.h"
 #include "round_internal.h"
 #include "simd_internal.h"
 
 #include <math.h>
-#include <sodium.h>
 #include <string.h>
 
 _Static_assert(sizeof(float) == 4 && sizeof(double) == 8, "IEEE 754");
@@ -234,6 +232,25 @@ uint64_t plmm_encoding_noise_units(const plmm_encoding *e, double multiplier)
 
 /* ---- encoding ---- */
 
+#if defined(__x86_64__)
+#define PATH(name)                                                                                 \
+    (plmm__simd_now() == PLMM__SIMD_AVX512 ? plmm__##name##_avx512                                 \
+     : plmm__simd_now() == PLMM__SIMD_AVX2 ? plmm__##name##_avx2                                   \
+                                           : plmm__##name##_portable)
+#else
+#define PATH(name) plmm__##name##_portable
+#endif
+
+plmm__round_fn *plmm__round_now(void)
+{
+    return PATH(round);
+}
+
+plmm__squares_fn *plmm__squares_now(void)
+{
+    return PATH(squares);
+}
+
 /* The exponent is all ones. */
 static bool is_finite(float v)
 {
@@ -242,26 +259,9 @@ static bool is_finite(float v)
     return (u & 0x7f800000) != 0x7f800000;
 }
 
-/* In eight fixed lanes. */
-static double sum_squares(const plmm__float *x, size_t n)
-{
-    enum { LANES = 8 };
-    double s[LANES] = {0};
-    size_t i = 0;
-    for (; i + LANES <= n; i += LANES) {
-        for (size_t j = 0; j < LANES; j++) {
-            s[j] += (double)x[i + j] * (double)x[i + j]; /* exact product: 48 bits */
-        }
-    }
-    for (size_t j = 0; i + j < n; j++) {
-        s[j] += (double)x[i + j] * (double)x[i + j];
-    }
-    return ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]));
-}
-
 plmm_status plmm_vector_norm(double *norm, const float *x, size_t n, plmm_error *err)
 {
-    double sum = sum_squares(x, n);
+    double sum = plmm__squares_now()(x, n);
     if (!(sum < 0x1p1000)) { /* squares of finite floats stay below 2^256 each */
         for (size_t k = 0; k < n; k++) {
             if (!is_finite(x[k])) {
@@ -278,46 +278,28 @@ plmm_status plmm_vector_norm(double *norm, const float *x, size_t n, plmm_error 
 
 enum { TILE_LANES = 1024 };
 
-static plmm__round_fn *round_fn(void)
-{
-#if defined(__x86_64__)
-    switch (plmm__simd_now()) {
-    case PLMM__SIMD_AVX512:
-        return plmm__round_avx512;
-    case PLMM__SIMD_AVX2:
-        return plmm__round_avx2;
-    case PLMM__SIMD_PORTABLE:
-    case PLMM__SIMD_COUNT:
-        break;
-    }
-#endif
-    return plmm__round_portable;
-}
-
 /* x[i] = rounded v[i] factor; v may lie where x does. Returns the sum of squares if that fits
  * (always, with at most PLMM_QUANT_BITS_MAX_NOISE bits). */
 static uint64_t round_lanes(int32_t *x, const plmm__float *v, size_t d, double factor, double most,
                             const plmm_seed *seed)
 {
-    static const uint8_t nonce[crypto_stream_chacha20_ietf_NONCEBYTES];
-    plmm__round_fn *round = round_fn();
-    uint8_t key[32];
+    const plmm_hash context = {{0}};
+    plmm__round_fn *round = plmm__round_now();
+    uint8_t secret[32];
+    plmm_mask stream;
     _Alignas(64) uint32_t words[TILE_LANES];
     uint64_t square = 0;
-    plmm_kdf(key, seed->b, "round.v1", NULL, 0);
+    plmm_kdf(secret, seed->b, "round.v3", NULL, 0);
+    plmm_status rc =
+        plmm_mask_init(&stream, PLMM_STREAM_AES256CTR, secret, &context, PLMM_MASK_ADD, NULL);
+    PLMM_ASSERT(rc == PLMM_OK); /* every build has it */
     for (size_t at = 0; at < d; at += TILE_LANES) {
         size_t m = d - at < TILE_LANES ? d - at : TILE_LANES;
-        uint8_t *octets = (uint8_t *)words;
-        memset(words, 0, sizeof words);
-        int rc = crypto_stream_chacha20_ietf_xor_ic(octets, octets, sizeof words, nonce,
-                                                    (uint32_t)(at / 16), key);
-        PLMM_ASSERT(rc == 0);
-        for (size_t i = 0; i < m; i++) {
-            words[i] = plmm_load_le32(octets + 4 * i);
-        }
+        plmm_mask_fill(words, m, at, &stream);
         square += round(x + at, v + at, words, m, factor, most);
     }
-    plmm_wipe(key, sizeof key);
+    plmm_wipe(secret, sizeof secret);
+    plmm_wipe(&stream, sizeof stream);
     plmm_wipe(words, sizeof words);
     return square;
 }
@@ -420,7 +402,8 @@ void plmm_encode_residual(float *residual, const plmm_encoding *e, const int32_t
                           const float *delta, size_t d, uint32_t weight)
 {
     PLMM_ASSERT(e->noise == 0);
-    const double scale = plmm_encoding_scale(e) * (double)weight, l2 = sqrt(sum_squares(delta, d));
+    const double scale = plmm_encoding_scale(e) * (double)weight,
+                 l2 = sqrt(plmm__squares_now()(delta, d));
     const double shrink = l2 > e->clip ? e->clip / l2 : 1.0;
     if (e->rotate == 0) {
         for (size_t i = 0; i < d; i++) {

@@ -1,8 +1,8 @@
 /* Encoding: bounds hold for any update, rounding is unbiased and tight, sums decode to the weighted
  * mean through masks and packing. */
-#include "plmm/bytes.h"
 #include "plmm/encode.h"
 #include "plmm/rng.h"
+#include "round_internal.h"
 #include "simd_internal.h"
 #include "test.h"
 
@@ -74,11 +74,18 @@ static void prop_rounding_words(plmm_rng *r, int step)
     size_t d = random_delta(r, 1.0);
     plmm_seed seed = random_seed(r);
     CHECK(plmm_encode(x, NULL, &e, delta, d, 2, &seed, NULL) == PLMM_OK, "step %d", step);
-    plmm_expand(bytes, 4 * d, &seed, "round.v1");
+    plmm_mask stream;
+    const plmm_hash context = {{0}};
+    uint8_t secret[32];
+    plmm_kdf(secret, seed.b, "round.v3", NULL, 0);
+    CHECK(plmm_mask_init(&stream, PLMM_STREAM_AES256CTR, secret, &context, PLMM_MASK_ADD, NULL) ==
+              PLMM_OK,
+          "stream");
+    plmm_mask_fill(y, d, 0, &stream);
     for (size_t i = 0; i < d; i++) {
         double exact = (double)delta[i] * (2.0 * plmm_encoding_scale(&e));
         double down = floor(exact), up = plmm_lane_signed(x[i], e.ring_bits) - down;
-        double word = (double)plmm_load_le32(bytes + 4 * i) * 0x1p-32;
+        double word = (double)y[i] * 0x1p-32;
         CHECK(up == (word < exact - down ? 1.0 : 0.0), "step %d: lane %zu", step, i);
     }
 }
@@ -103,6 +110,72 @@ static void prop_paths(plmm_rng *r, int step)
               plmm__simd_name(level));
     }
     plmm__simd_use(plmm__simd_widest());
+}
+
+/* Where a fraction of 2^-32 and less decides, in each place of a vector, by each path. */
+static void test_edges(void)
+{
+    enum { X = (1 << 30) - 1, PLACES = 37 };
+    static const struct {
+        float v;
+        uint32_t word;
+        int32_t want;
+    } rows[] = {{0, 0, 0},
+                {-0.0f, 0, 0},
+                {0x1p-149f, 0, 1}, /* up with a probability of 2^-32, the least there is */
+                {0x1p-149f, 1, 0},
+                {-0x1p-149f, UINT32_MAX, 0}, /* down with none: the fraction is 1 - 2^-149 */
+                {0x1p-32f, 0, 1},
+                {0x1p-32f, 1, 0},
+                {0x1.8p-32f, 1, 1},
+                {0x1.8p-32f, 2, 0},
+                {-0x1p-32f, UINT32_MAX - 1, 0},
+                {-0x1p-32f, UINT32_MAX, -1},
+                {0.5f, (1u << 31) - 1, 1},
+                {0.5f, 1u << 31, 0},
+                {-2.5f, (1u << 31) - 1, -2},
+                {-2.5f, 1u << 31, -3},
+                {3, 0, 3},
+                {-3, UINT32_MAX, -3},
+                {0x1p30f, 0, X},
+                {-0x1p30f, UINT32_MAX, -X},
+                {0x1p127f, 0, X},
+                {-0x1p127f, UINT32_MAX, -X}};
+    for (plmm__simd level = PLMM__SIMD_PORTABLE; level <= plmm__simd_widest(); level++) {
+        plmm__simd_use(level);
+        for (size_t i = 0; i < COUNT(rows) * PLACES; i++) {
+            float v[PLACES] = {0};
+            uint32_t words[PLACES] = {0};
+            int32_t got[PLACES], want = rows[i / PLACES].want;
+            size_t at = i % PLACES;
+            v[at] = rows[i / PLACES].v;
+            words[at] = rows[i / PLACES].word;
+            uint64_t square = plmm__round_now()(got, v, words, PLACES, 1, X);
+            CHECK(got[at] == want && square == (uint64_t)want * (uint64_t)want,
+                  "%s: row %zu at %zu is %d", plmm__simd_name(level), i / PLACES, at, got[at]);
+        }
+    }
+}
+
+/* The documented order of the sum, over lengths with and without whole turns of the lanes. */
+static void prop_squares(plmm_rng *r, int step)
+{
+    size_t d = plmm_rng_below(r, 2) == 0 ? random_delta(r, 1e3) : plmm_rng_below(r, 100);
+    double lanes[32] = {0};
+    for (size_t i = 0; i < d; i++) {
+        lanes[i % 32] += (double)delta[i] * (double)delta[i];
+    }
+    for (size_t half = 16; half > 0; half /= 2) {
+        for (size_t j = 0; j < half; j++) {
+            lanes[j] += lanes[j + half];
+        }
+    }
+    for (plmm__simd level = PLMM__SIMD_PORTABLE; level <= plmm__simd_widest(); level++) {
+        plmm__simd_use(level);
+        double got = plmm__squares_now()(delta, d);
+        CHECK(memcmp(&got, &lanes[0], sizeof got) == 0, "step %d: %s: %g for %g", step,
+              plmm__simd_name(level), got, lanes[0]);
+    }
 }
 
 /* Mean over seeds of one lane's value: the fraction, within six standard errors. */
@@ -209,10 +282,12 @@ int main(void)
     for (int step = 0; step < 200; step++) {
         prop_bounds(&r, step);
         prop_paths(&r, step);
+        prop_squares(&r, step);
         prop_rounding_words(&r, step);
         prop_federated_mean(&r, step);
         prop_left_mask_is_seen(&r, step);
     }
+    test_edges();
     prop_unbiased(&r);
     return plmm_test_end();
 }

@@ -168,7 +168,7 @@ static void test_rounding_at_the_bound(void)
     const plmm_encoding e = {
         .clip = 1, .quant_bits = 31, .weight_max = 1, .n_max = 1, .ring_bits = 31};
     const float delta[] = {0x1.84e86p+0f, -0x1.84e86p+0f};
-    const uint64_t seeds[] = {875313, 14030634};
+    const uint64_t seeds[] = {2939787, 1219582};
     for (size_t i = 0; i < 2; i++) {
         uint32_t x[2];
         plmm_seed seed = {{0}};

@@ -117,17 +117,18 @@ uint32_t plmm_encoding_quant_bits(const plmm_encoding *e, double overhead);
  * 0 if it does not fit. For encodings with noise (asserted). */
 uint64_t plmm_encoding_noise_units(const plmm_encoding *e, double multiplier);
 
-/* L2 norm of x[0..n): squares added in double in eight fixed lanes. PLMM_ERR_RANGE, naming the
- * first such coordinate, if one is not finite; *norm is then untouched. */
+/* L2 norm of x[0..n): squares added in double in 32 fixed lanes (square i in lane i mod 32), then the
+ * lanes by halves. PLMM_ERR_RANGE, naming the first such coordinate, if one is not finite; *norm is
+ * then untouched. */
 PLMM_NODISCARD plmm_status plmm_vector_norm(double *norm, const float *x, size_t n,
                                             plmm_error *err);
 
 /* x[0..plmm_encoding_lanes(e, d)) = the vector of delta[0..d) and weight, mod 2^b. Without noise
- * (asserted: with noise use plmm_encode_int). Rounding draws one 32-bit word a lane from
- * plmm_expand(seed, "round.v1"): the expected value is exact to 2^-32 of a step; the seed must be
- * fresh and private. *norm (may be NULL) is the norm before clipping. PLMM_ERR_RANGE if weight is
- * not in 1..W, a coordinate is not finite, or d is not e->length (where that is needed); x is then
- * untouched. */
+ * (asserted: with noise use plmm_encode_int). Lane i is rounded by word i of the AES-256-CTR stream
+ * (plmm_mask_fill) of plmm_kdf(seed, "round.v3") in the context of zeros: the expected value is
+ * exact to 2^-32 of a step; the seed must be fresh and private. *norm (may be NULL) is the norm
+ * before clipping. PLMM_ERR_RANGE if weight is not in 1..W, a coordinate is not finite, or d is not
+ * e->length (where that is needed); x is then untouched. */
 PLMM_NODISCARD plmm_status plmm_encode(uint32_t *x, double *norm, const plmm_encoding *e,
                                        const float *delta, size_t d, uint32_t weight,
                                        const plmm_seed *seed, plmm_error *err);

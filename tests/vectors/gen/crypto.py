@@ -11,6 +11,7 @@ import hashlib
 import itertools
 import math
 import struct
+from fractions import Fraction
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
@@ -149,21 +150,22 @@ def split(secret, seed, t, xs):
 # ---- encode.h ----
 
 def encode(delta, clip, q, weight_max, bits, weight, seed):
-    lanes = [0.0] * 8
+    s = [0.0] * 32
     for i, v in enumerate(delta):
-        lanes[i % 8] += v * v
-    s = lanes
-    norm = math.sqrt(((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7])))
+        s[i % 32] += v * v
+    while len(s) > 1:
+        s = [a + b for a, b in zip(s, s[len(s) // 2:])]
+    norm = math.sqrt(s[0])
     most = 2 ** (q - 1) - 1
     scale = float(most) / (clip * float(weight_max))
     factor = (clip / norm if norm > clip else 1.0) * float(weight) * scale
-    words = struct.unpack(f"<{len(delta)}I", expand(seed, b"round.v1", 4 * len(delta)))
+    key = kdf(kdf(seed, b"round.v3"), b"mask.key", le32(2) + bytes(32))
+    words = struct.unpack(f"<{len(delta)}I", aes_ctr(key, bytes(16), 4 * len(delta)))
     x = []
     for v, w in zip(delta, words):
-        y = v * factor
+        y = Fraction(max(-float(most), min(float(most), v * factor)))
         f = math.floor(y)
-        r = f + (1 if float(w) < (y - f) * 2.0**32 else 0)
-        x.append(max(-most, min(most, r)) % 2**bits)
+        x.append((f + (1 if w < (y - f) * 2**32 else 0)) % 2**bits)
     return x + [weight], norm
 
 
