@@ -103,9 +103,11 @@ struct plmm_agg_round {
     uint8_t *did;         /* n */
     uint32_t *complaints; /* n */
     uint8_t *boxes;       /* n x k: from i to its s-th neighbour */
+    uint8_t *escrows;     /* n x k: i's secret with its s-th neighbour, under i's escrow secret */
     uint8_t *tags;        /* n x k likewise */
     uint8_t *reveals;     /* n x k: what i revealed of its s-th neighbour */
     uint8_t *reveal_has;  /* n sets over k */
+    uint8_t *pairs;       /* n x k secrets: with those of its neighbours that dropped, as i says */
     plmm_seed *surplus;   /* n: of the noise that i's vector can do without */
     uint8_t *sharers, *going, *survivors, *agreed; /* sets over n; one block, at sharers */
     uint32_t *proving;                             /* 3 n: scratch of a roster's proof */
@@ -149,7 +151,7 @@ plmm_slot *plmm_agg_find(const plmm_agg_round *m, uint64_t device);
 plmm_slot *plmm_agg_seat(plmm_agg_round *m, uint64_t device); /* a new slot; there is room */
 
 /* Public keys of all kinds, of all slots: the registrar refuses a roster that has one twice. */
-enum { PLMM_KEY_IDENTITY, PLMM_KEY_MASK, PLMM_KEY_CHANNEL, PLMM_KEY_KINDS };
+enum { PLMM_KEY_IDENTITY, PLMM_KEY_CHANNEL, PLMM_KEY_KINDS };
 bool plmm_agg_key_known(const plmm_agg_round *m, const uint8_t key[32]);
 void plmm_agg_key_note(plmm_agg_round *m, const plmm_slot *slot, uint32_t kind);
 

@@ -87,6 +87,9 @@ void plmm_agg_round_free(plmm_agg_round *m)
     if (m->reveals != NULL && m->os == NULL) {
         plmm_wipe(m->reveals, (size_t)m->session.n * m->session.k * PLMM_REVEAL_SHARE);
     }
+    if (m->pairs != NULL && m->os == NULL) {
+        plmm_wipe(m->pairs, (size_t)m->session.n * m->session.k * sizeof(plmm_key));
+    }
     plmm_agg_oneshot_free(m->os, m->session.n);
     if (m->surplus != NULL) {
         plmm_wipe(m->surplus, m->session.n * sizeof m->surplus[0]);
@@ -94,7 +97,8 @@ void plmm_agg_round_free(plmm_agg_round *m)
     void *const blocks[] = {m->keys,    m->slots,     m->table,   m->to,         m->slot_of,
                             m->request, m->ids,       m->nodes,   m->near,       m->did,
                             m->boxes,   m->tags,      m->reveals, m->complaints, m->reveal_has,
-                            m->sharers, m->ack_index, m->ack_seq, m->surplus,    m->proving};
+                            m->sharers, m->ack_index, m->ack_seq, m->surplus,    m->proving,
+                            m->escrows, m->pairs};
     for (size_t i = 0; i < sizeof blocks / sizeof blocks[0]; i++) {
         plmm_free(blocks[i]);
     }
@@ -136,9 +140,7 @@ static const uint8_t *key_of(const plmm_agg_round *m, uint32_t name)
 {
     const plmm_entry *e = &m->slots[name / PLMM_KEY_KINDS].entry;
     uint32_t kind = name % PLMM_KEY_KINDS;
-    return kind == PLMM_KEY_IDENTITY ? e->certificate.key.b
-           : kind == PLMM_KEY_MASK   ? e->advert.mask_key.b
-                                     : e->advert.channel_key.b;
+    return kind == PLMM_KEY_IDENTITY ? e->certificate.key.b : e->advert.channel_key.b;
 }
 
 static uint32_t key_at(const plmm_agg_round *m, const uint8_t key[32])

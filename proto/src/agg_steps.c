@@ -186,21 +186,18 @@ static plmm_status on_advert(plmm_agg_round *m, plmm_agg_step *s)
         return expel(m, s, PLMM_REFUSAL_ENTRY,
                      "has keys that it did not sign for these parameters");
     }
-    if (plmm_dh_low_order(&e.advert.mask_key) || plmm_dh_low_order(&e.advert.channel_key)) {
+    if (plmm_dh_low_order(&e.advert.channel_key)) {
         return expel(m, s, PLMM_REFUSAL_KEY, "has a public key of low order");
     }
     if (!plmm_channel_current(e.advert.since, m->cfg.params.round)) {
         return expel(m, s, PLMM_REFUSAL_KEY, "has a channel key of another epoch");
     }
-    if (plmm_agg_key_known(m, e.advert.mask_key.b) ||
-        plmm_agg_key_known(m, e.advert.channel_key.b) ||
-        memcmp(&e.advert.mask_key, &e.advert.channel_key, sizeof(plmm_dh_pk)) == 0) {
+    if (plmm_agg_key_known(m, e.advert.channel_key.b)) {
         return expel(m, s, PLMM_REFUSAL_KEY, "has a public key that is there already");
     }
     take(m, s);
     s->slot->entry.advert = e.advert;
     s->slot->advertised = true;
-    plmm_agg_key_note(m, s->slot, PLMM_KEY_MASK);
     plmm_agg_key_note(m, s->slot, PLMM_KEY_CHANNEL);
     m->adverts_n++;
     plmm_agg_answered(m, s->out);
@@ -211,13 +208,14 @@ static plmm_status on_advert(plmm_agg_round *m, plmm_agg_step *s)
 
 static plmm_status on_shares(plmm_agg_round *m, plmm_agg_step *s)
 {
-    size_t len = (size_t)m->session.k * PLMM_BOX;
+    size_t boxes = (size_t)m->session.k * PLMM_BOX, escrows = (size_t)m->session.k * PLMM_ESCROW;
     uint32_t i = s->slot->index;
-    if (s->frame.bulk_len != len || s->frame.body_len != 0) {
+    if (s->frame.bulk_len != boxes + escrows || s->frame.body_len != 0) {
         return expel(m, s, PLMM_REFUSAL_FORM, "does not have a box for each neighbour");
     }
     take(m, s);
-    memcpy(m->boxes + i * len, s->frame.bulk, len);
+    memcpy(m->boxes + i * boxes, s->frame.bulk, boxes);
+    memcpy(m->escrows + i * escrows, s->frame.bulk + boxes, escrows);
     m->did[i] |= PLMM_DID_SHARE;
     plmm_agg_answered(m, s->out);
     return PLMM_OK;
@@ -304,6 +302,21 @@ static plmm_status on_agree(plmm_agg_round *m, plmm_agg_step *s)
 
 /* ---- R4 ---- */
 
+/* Is the neighbour one whose masks did not arrive, though its neighbours masked with it? */
+static bool dropped(const plmm_agg_round *m, uint32_t index)
+{
+    return plmm_set_has(m->going, index) && !plmm_set_has(m->survivors, index);
+}
+
+static uint32_t dropped_near(const plmm_agg_round *m, const uint32_t *near)
+{
+    uint32_t c = 0;
+    for (uint32_t p = 0; p < m->session.k; p++) {
+        c += dropped(m, near[p]);
+    }
+    return c;
+}
+
 static plmm_status on_reveal(plmm_agg_round *m, plmm_agg_step *s)
 {
     uint32_t i = s->slot->index, k = m->session.k, set_k = plmm_set_bytes(k);
@@ -313,7 +326,8 @@ static plmm_status on_reveal(plmm_agg_round *m, plmm_agg_step *s)
     size_t seed =
         plmm_round_surplus(&m->cfg.params, survivors, &level) ? sizeof m->surplus[0].b : 0;
     if (s->frame.bulk_len < set_k || s->frame.body_len != 0 || !plmm_set_canonical(set, k) ||
-        s->frame.bulk_len != set_k + (size_t)plmm_set_count(set, k) * PLMM_SHARE_BYTES + seed) {
+        s->frame.bulk_len != set_k + (size_t)plmm_set_count(set, k) * PLMM_SHARE_BYTES +
+                                 dropped_near(m, near) * sizeof(plmm_key) + seed) {
         return expel(m, s, PLMM_REFUSAL_FORM, "does not have the shares it announces");
     }
     share = set + set_k;
@@ -336,6 +350,12 @@ static plmm_status on_reveal(plmm_agg_round *m, plmm_agg_step *s)
         if (plmm_set_has(set, p)) {
             memcpy(m->reveals + ((size_t)i * k + p) * PLMM_REVEAL_SHARE, share, PLMM_SHARE_BYTES);
             share += PLMM_SHARE_BYTES;
+        }
+    }
+    for (uint32_t p = 0; p < k; p++) {
+        if (dropped(m, near[p])) {
+            memcpy(m->pairs + ((size_t)i * k + p) * sizeof(plmm_key), share, sizeof(plmm_key));
+            share += sizeof(plmm_key);
         }
     }
     memcpy(m->surplus[i].b, share, seed);

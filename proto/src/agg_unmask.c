@@ -32,10 +32,12 @@ typedef struct work {
     plmm_share some[PLMM_NEIGHBOURS_MAX + 1];
     uint32_t points[PLMM_NEIGHBOURS_MAX + 1];
     uint32_t pick[PLMM_NEIGHBOURS_MAX + 1];
+    plmm_key pairs[PLMM_NEIGHBOURS_MAX]; /* of one device that dropped, with its neighbours */
     plmm_mask masks[MASKS];
     uint32_t masks_n;
     uint8_t *liar; /* set over n */
     uint8_t *done; /* likewise: whose masks are out */
+    bool named;    /* who is stuck lied, or those who hold its shares did */
 } work;
 
 static void masks_flush(work *w)
@@ -98,17 +100,9 @@ static bool is_liar(const work *w, uint32_t share)
 static bool genuine(const work *w, uint32_t j, bool survivor, const uint8_t secret[32])
 {
     const plmm_advert *a = &w->m->slots[w->m->slot_of[j]].entry.advert;
-    if (survivor) {
-        plmm_hash h;
-        plmm_self_commit(&h, secret);
-        return plmm_equal(&h, &a->commit, sizeof h);
-    }
-    plmm_dh_sk sk;
-    plmm_dh_pk pk;
-    memcpy(sk.b, secret, sizeof sk.b);
-    plmm_dh_public(&pk, &sk);
-    plmm_wipe(&sk, sizeof sk);
-    return plmm_equal(&pk, &a->mask_key, sizeof pk);
+    plmm_hash h;
+    plmm_secret_commit(&h, survivor ? PLMM_LABEL_SELF : PLMM_LABEL_ESCROW, secret);
+    return plmm_equal(&h, survivor ? &a->commit : &a->escrow, sizeof h);
 }
 
 /* The secret from the shares w->pick[0..count) names; all must agree if count > t. */
@@ -219,29 +213,97 @@ static bool recover(work *w, uint32_t j, bool survivor, bool search, uint8_t sec
            (search && searched(w, j, survivor, have, secret));
 }
 
-/* The pair masks of j, who dropped, that are in the vectors of its surviving neighbours. */
-static plmm_status pairs_push(work *w, uint32_t j, const uint8_t secret[32], plmm_error *err)
+static uint8_t *record_of(const plmm_agg_round *m, uint8_t *table, size_t size, uint32_t i,
+                          uint32_t j)
+{
+    return table +
+           ((size_t)i * m->session.k + plmm_find(plmm_agg_near(m, i), m->session.k, j)) * size;
+}
+
+/* What i gave in R1 as the tag of its secret with j. */
+static const uint8_t *tag_of(const plmm_agg_round *m, uint32_t i, uint32_t j)
+{
+    return record_of(m, m->escrows, PLMM_ESCROW, i, j) + 32;
+}
+
+static bool tagged(const plmm_agg_round *m, uint32_t i, uint32_t j, const plmm_key *pair)
+{
+    uint8_t tag[PLMM_PAIR_TAG];
+    plmm_pair_tag(tag, pair, &m->session);
+    return plmm_equal(tag, tag_of(m, i, j), sizeof tag);
+}
+
+/* The secret that i, a survivor, masked with because of j, who dropped, by i's word; false if it is
+ * silent, or takes back what it said in R1. */
+static bool told(work *w, uint32_t i, uint32_t j, plmm_key *pair)
+{
+    const plmm_agg_round *m = w->m;
+    if ((m->did[i] & PLMM_DID_REVEAL) == 0) {
+        return false;
+    }
+    memcpy(pair->b, record_of(m, m->pairs, sizeof *pair, i, j), sizeof *pair);
+    if (!tagged(m, i, j, pair)) {
+        plmm_set_put(w->liar, i);
+        return false;
+    }
+    return true;
+}
+
+/* The same out of what j left under its escrow secret. */
+static bool escrowed(work *w, uint32_t i, uint32_t j, const uint8_t escrow[32], plmm_key *pair)
+{
+    const plmm_agg_round *m = w->m;
+    plmm_escrow_turn(pair->b, record_of(m, m->escrows, PLMM_ESCROW, j, i), escrow, &m->session, j,
+                     i);
+    if (tagged(m, i, j, pair)) {
+        return true;
+    }
+    /* if they gave the same tag, it was j who lied; else it may have been either */
+    w->named = plmm_equal(tag_of(m, i, j), tag_of(m, j, i), PLMM_PAIR_TAG);
+    return false;
+}
+
+/* The secrets of j, who dropped, with its surviving neighbours, w->pairs; from what it left if
+ * escrow is there. */
+static bool pairs_find(work *w, uint32_t j, const uint8_t *escrow)
 {
     const plmm_agg_round *m = w->m;
     const uint32_t *near = plmm_agg_near(m, j);
-    plmm_dh_sk sk;
-    plmm_status rc = PLMM_OK;
-    memcpy(sk.b, secret, sizeof sk.b);
-    for (uint32_t s = 0; rc == PLMM_OK && s < m->session.k; s++) {
-        uint32_t i = near[s];
-        plmm_key pair;
-        if (!plmm_set_has(m->survivors, i)) {
-            continue;
+    for (uint32_t s = 0; s < m->session.k; s++) {
+        if (plmm_set_has(m->survivors, near[s]) && !told(w, near[s], j, &w->pairs[s]) &&
+            (escrow == NULL || !escrowed(w, near[s], j, escrow, &w->pairs[s]))) {
+            return false;
         }
-        rc = plmm_dh_agree(&pair, &sk, &m->slots[m->slot_of[j]].entry.advert.mask_key,
-                           &m->slots[m->slot_of[i]].entry.advert.mask_key, PLMM_LABEL_PAIR, err);
-        if (rc == PLMM_OK) {
-            bool added = plmm_pair_sign(i, j) == PLMM_MASK_ADD;
-            rc = mask_push(w, pair.b, added ? PLMM_MASK_SUB : PLMM_MASK_ADD, err);
-        }
-        plmm_wipe(&pair, sizeof pair);
     }
-    plmm_wipe(&sk, sizeof sk);
+    return true;
+}
+
+/* Takes the masks that are made from w->pairs out of the vectors of j's surviving neighbours. */
+static plmm_status pairs_push(work *w, uint32_t j, plmm_error *err)
+{
+    const plmm_agg_round *m = w->m;
+    const uint32_t *near = plmm_agg_near(m, j);
+    for (uint32_t s = 0; s < m->session.k; s++) {
+        bool added = plmm_pair_sign(near[s], j) == PLMM_MASK_ADD;
+        if (plmm_set_has(m->survivors, near[s])) {
+            PLMM_TRY(mask_push(w, w->pairs[s].b, added ? PLMM_MASK_SUB : PLMM_MASK_ADD, err));
+        }
+    }
+    return PLMM_OK;
+}
+
+/* Takes out the masks of j; *good = what is needed for it was there. */
+static plmm_status remove_one(work *w, uint32_t j, bool search, bool *good, plmm_error *err)
+{
+    bool survivor = plmm_set_has(w->m->survivors, j);
+    uint8_t secret[32] = {0};
+    plmm_status rc = PLMM_OK;
+    *good = (!survivor && pairs_find(w, j, NULL)) ||
+            (recover(w, j, survivor, search, secret) && (survivor || pairs_find(w, j, secret)));
+    if (*good) {
+        rc = survivor ? mask_push(w, secret, PLMM_MASK_SUB, err) : pairs_push(w, j, err);
+    }
+    plmm_wipe(secret, sizeof secret);
     return rc;
 }
 
@@ -255,18 +317,13 @@ static plmm_status pass(work *w, bool search, uint32_t *stuck, plmm_error *err)
         if (!plmm_set_has(m->going, j) || plmm_set_has(w->done, j)) {
             continue;
         }
-        uint8_t secret[32];
-        plmm_status rc = PLMM_OK;
-        bool survivor = plmm_set_has(m->survivors, j);
-        if (recover(w, j, survivor, search, secret)) {
+        bool good;
+        PLMM_TRY(remove_one(w, j, search, &good, err));
+        if (good) {
             plmm_set_put(w->done, j);
-            rc =
-                survivor ? mask_push(w, secret, PLMM_MASK_SUB, err) : pairs_push(w, j, secret, err);
         } else {
             *stuck = *stuck == PLMM_NONE ? j : *stuck;
         }
-        plmm_wipe(secret, sizeof secret);
-        PLMM_TRY(rc);
     }
     return PLMM_OK;
 }
@@ -285,10 +342,11 @@ static plmm_status unmask(work *w, plmm_agg_unmasked *out, plmm_error *err)
         PLMM_TRY(pass(w, true, &stuck, err));
     }
     if (stuck != PLMM_NONE) {
-        out->device = w->m->slots[w->m->slot_of[stuck]].entry.certificate.device;
+        uint64_t device = w->m->slots[w->m->slot_of[stuck]].entry.certificate.device;
+        out->device = w->named ? device : 0;
         (void)snprintf(out->text, sizeof out->text,
-                       "the shares of device %llu do not give the secret it committed to",
-                       (unsigned long long)out->device);
+                       "the shares of device %llu do not give the secrets it committed to",
+                       (unsigned long long)device);
         return PLMM_OK;
     }
     if (w->kahe == 0) {
@@ -371,6 +429,7 @@ plmm_status plmm_agg_round_unmask(const plmm_agg_round *m, void *sum, plmm_agg_u
     if (w != NULL) {
         w->m = m;
         w->sum = sum;
+        w->named = true;
     }
     if (w == NULL || liar == NULL || !kahe_begin(w)) {
         rc = plmm_fail(err, PLMM_ERR_NOMEM, "no memory to unmask the sum");

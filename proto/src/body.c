@@ -185,7 +185,7 @@ plmm_status plmm_params_decode(plmm_round_params *m, const plmm_frame *f, plmm_e
 uint32_t plmm_advert_encode(uint8_t out[PLMM_BODY_MAX], const plmm_advert *m)
 {
     plmm_v1_Advert b = plmm_v1_Advert_init_zero;
-    PUT(b.mask_key, m->mask_key.b);
+    PUT(b.escrow, m->escrow.b);
     PUT(b.channel_key, m->channel_key.b);
     PUT(b.commit, m->commit.b);
     PUT(b.nonce, m->nonce);
@@ -200,7 +200,7 @@ plmm_status plmm_advert_decode(plmm_advert *m, const plmm_frame *f, plmm_error *
     PLMM_TRY(decode_body(plmm_v1_Advert_fields, &b, f, err));
     plmm_advert a = {.since = b.since};
     bool ok = true;
-    TAKE(a.mask_key.b, b.mask_key, ok);
+    TAKE(a.escrow.b, b.escrow, ok);
     TAKE(a.channel_key.b, b.channel_key, ok);
     TAKE(a.commit.b, b.commit, ok);
     TAKE(a.nonce, b.nonce, ok);

@@ -15,7 +15,7 @@ typedef struct plmm_neighbour {
     bool opened;           /* its box was good: the two shares below are there */
     plmm_key mask;         /* SECRET: of the pair's mask */
     plmm_key channel;      /* SECRET: the pair's chain key of this round */
-    plmm_share self, pair; /* SECRET: this device's shares of the neighbour's b and s */
+    plmm_share self, pair; /* SECRET: this device's shares of the neighbour's b and e */
 } plmm_neighbour;
 
 /* In a one-shot round. */
@@ -51,7 +51,8 @@ struct plmm_client_round {
     /* Secrets: wiped when the machine ends. */
     plmm_seed seed, self_mask, sharing, rounding, nonces;
     plmm_seed errors; /* of Ring-LWE: never shared, nor derived from what is */
-    plmm_dh_sk mask_sk;
+    plmm_seed
+        escrow; /* what the pair secrets are kept under, for the case that this device drops */
     plmm_channel_key channel; /* own, of this epoch */
     plmm_neighbour *near;     /* near_n: whose entries came with the roster, by increasing index */
     uint32_t near_n; /* session.k; one-shot: the committee, or for a member everyone, but itself */

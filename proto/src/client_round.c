@@ -64,7 +64,7 @@ static void wipe_secrets(plmm_client_round *m)
     plmm_wipe(&m->sharing, sizeof m->sharing);
     plmm_wipe(&m->rounding, sizeof m->rounding);
     plmm_wipe(&m->errors, sizeof m->errors);
-    plmm_wipe(&m->mask_sk, sizeof m->mask_sk);
+    plmm_wipe(&m->escrow, sizeof m->escrow);
     plmm_wipe(&m->nonces, sizeof m->nonces);
     plmm_wipe(&m->channel, sizeof m->channel);
     plmm_wipe(m->record, sizeof m->record);

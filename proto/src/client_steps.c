@@ -16,8 +16,6 @@ static void keys_make(plmm_client_round *m)
     plmm_kdf(root.b, m->seed.b, "round.rt", m->params_hash.b, sizeof m->params_hash.b);
     plmm_entry *e = &m->own;
     e->certificate = m->cfg.certificate;
-    plmm_seed_derive(&part, &root, "dh.mask.", 0);
-    plmm_dh_keypair(&e->advert.mask_key, &m->mask_sk, &part);
     const plmm_channel_key *own =
         m->cfg.channels == NULL ? NULL : plmm_channels_own(m->cfg.channels, m->params.round);
     if (own != NULL) {
@@ -30,13 +28,15 @@ static void keys_make(plmm_client_round *m)
     e->advert.channel_key = m->channel.pk;
     e->advert.since = m->channel.since;
     plmm_seed_derive(&m->self_mask, &root, "self.msk", 0);
+    plmm_seed_derive(&m->escrow, &root, "escrow.0", 0);
     plmm_seed_derive(&m->sharing, &root, "sharing.", 0);
     plmm_seed_derive(&m->rounding, &root, "rounding", 0);
     plmm_seed_derive(&m->nonces, &root, "nonces.1", 0);
     plmm_seed_derive(&m->errors, &root, "errors.1", 0);
     plmm_seed_derive(&part, &root, "nonce.r0", 0);
     memcpy(e->advert.nonce, part.b, sizeof e->advert.nonce);
-    plmm_self_commit(&e->advert.commit, m->self_mask.b);
+    plmm_secret_commit(&e->advert.commit, PLMM_LABEL_SELF, m->self_mask.b);
+    plmm_secret_commit(&e->advert.escrow, PLMM_LABEL_ESCROW, m->escrow.b);
     plmm_entry_sign(e, &m->params_hash, &m->cfg.key);
     plmm_wipe(&root, sizeof root);
     plmm_wipe(&part, sizeof part);
@@ -101,7 +101,7 @@ typedef struct arrival {
     uint8_t *sets, *out;
     size_t out_cap;
     uint32_t *order, *place, *at;
-    plmm_share *shares; /* shares_n: k of b, then k of s */
+    plmm_share *shares; /* shares_n: k of b, then k of e */
     size_t shares_n;
     plmm_hash *leaves;
     plmm_refusal refusal; /* of what is not good */
@@ -127,8 +127,9 @@ static void arrival_free(arrival *a)
 static plmm_status arrival_alloc(arrival *a, plmm_error *err)
 {
     uint32_t n = a->session.n, k = a->near_n;
-    a->out_cap = PLMM_FRAME_SMALL + (a->os != NULL ? plmm_oneshot_room(a->os, n)
-                                                   : plmm_set_bytes(k) + (size_t)k * PLMM_BOX);
+    a->out_cap = PLMM_FRAME_SMALL +
+                 (a->os != NULL ? plmm_oneshot_room(a->os, n)
+                                : plmm_set_bytes(k) + (size_t)k * (PLMM_BOX + PLMM_ESCROW));
     a->near = plmm_alloc(k, sizeof a->near[0]);
     a->sets = plmm_alloc(3, plmm_set_bytes(n));
     a->out = plmm_alloc(1, a->out_cap);
@@ -251,25 +252,34 @@ static void box_make(const plmm_client_round *m, const arrival *a, uint32_t i, u
     plmm_wipe(&key, sizeof key);
 }
 
-/* Shares of b and of s for each neighbour, at the point index + 1, and sealed into boxes. */
+/* The pair's secret, sealed under e, and its tag: for the aggregator, if this device drops. */
+static void escrow_put(const plmm_client_round *m, const arrival *a, uint32_t i, uint8_t *out)
+{
+    plmm_escrow_turn(out, a->near[i].mask.b, m->escrow.b, &a->session, a->self, a->near[i].index);
+    plmm_pair_tag(out + 32, &a->near[i].mask, &a->session);
+}
+
+/* Shares of b and of e for each neighbour, at the point index + 1, and sealed into boxes; then what is kept of the pairs. */
 static plmm_status boxes_make(const plmm_client_round *m, arrival *a, plmm_error *err)
 {
     uint32_t k = a->session.k, *points = a->at;
-    plmm_seed b, s;
+    uint8_t *out = a->out + PLMM_FRAME_SMALL;
+    plmm_seed b, e;
     plmm_seed_derive(&b, &m->sharing, "share.b.", 0);
-    plmm_seed_derive(&s, &m->sharing, "share.s.", 0);
+    plmm_seed_derive(&e, &m->sharing, "share.e.", 0);
     for (uint32_t i = 0; i < k; i++) {
         points[i] = a->near[i].index + 1;
     }
     plmm_status rc = plmm_shamir_split(a->shares, k, a->session.t, points, m->self_mask.b, &b, err);
     if (rc == PLMM_OK) {
-        rc = plmm_shamir_split(a->shares + k, k, a->session.t, points, m->mask_sk.b, &s, err);
+        rc = plmm_shamir_split(a->shares + k, k, a->session.t, points, m->escrow.b, &e, err);
     }
     for (uint32_t i = 0; rc == PLMM_OK && i < k; i++) {
-        box_make(m, a, i, a->out + PLMM_FRAME_SMALL + (size_t)i * PLMM_BOX);
+        box_make(m, a, i, out + (size_t)i * PLMM_BOX);
+        escrow_put(m, a, i, out + (size_t)k * PLMM_BOX + (size_t)i * PLMM_ESCROW);
     }
     plmm_wipe(&b, sizeof b);
-    plmm_wipe(&s, sizeof s);
+    plmm_wipe(&e, sizeof e);
     return rc;
 }
 
@@ -296,12 +306,11 @@ static plmm_status neighbours_agree(const plmm_client_round *m, arrival *a, plmm
         plmm_entry_decode(&e, a->entries + (size_t)i * PLMM_ROSTER_ENTRY);
         p->peer = (plmm_channel_peer){
             .device = e.certificate.device, .pk = e.advert.channel_key, .since = e.advert.since};
-        if (a->os == NULL) {
-            PLMM_TRY(plmm_dh_agree(&p->mask, &m->mask_sk, &m->own.advert.mask_key,
-                                   &e.advert.mask_key, PLMM_LABEL_PAIR, err));
-        }
         PLMM_TRY(plmm_channels_key(m->cfg.channels, &p->channel, NULL, &m->channel, &p->peer,
                                    m->params.round, err));
+        if (a->os == NULL) {
+            plmm_pair_secret(&p->mask, &p->channel, &a->session, a->self, p->index);
+        }
     }
     a->refusal = PLMM_REFUSAL_NONE;
     return PLMM_OK;
@@ -390,7 +399,7 @@ static void answer(plmm_client_round *m, plmm_client_step *s)
     }
     plmm_frame f;
     plmm_client_frame_init(m, &f, PLMM_MSG_SHARES);
-    plmm_client_compose(m, &f, (size_t)m->session.k * PLMM_BOX);
+    plmm_client_compose(m, &f, (size_t)m->session.k * (PLMM_BOX + PLMM_ESCROW));
     plmm_client_accept(m, s, PLMM_CLIENT_SHARED, PLMM_AFTER_SEND);
 }
 
@@ -654,6 +663,21 @@ static size_t surplus_put(const plmm_client_round *m, uint8_t *out)
     return sizeof g.b;
 }
 
+/* The secrets of the pairs whose other half masked nothing that arrived: what this device's own
+ * vector has of their masks. Its word for it harms nobody's part of the sum but its own. */
+static size_t pairs_put(const plmm_client_round *m, uint8_t *out)
+{
+    size_t len = 0;
+    for (uint32_t i = 0; i < m->session.k; i++) {
+        uint32_t j = m->near[i].index;
+        if (plmm_set_has(m->going, j) && !plmm_set_has(m->survivors, j)) {
+            memcpy(out + len, m->near[i].mask.b, sizeof m->near[i].mask.b);
+            len += sizeof m->near[i].mask.b;
+        }
+    }
+    return len;
+}
+
 plmm_status plmm_client_on_agreed(plmm_client_round *m, plmm_client_step *s)
 {
     uint32_t k = m->session.k, set_k = plmm_set_bytes(k);
@@ -682,6 +706,7 @@ plmm_status plmm_client_on_agreed(plmm_client_round *m, plmm_client_step *s)
         share += PLMM_SHARE_BYTES;
         plmm_set_put(out, i);
     }
+    share += pairs_put(m, share);
     share += surplus_put(m, share);
     plmm_frame f;
     plmm_client_frame_init(m, &f, PLMM_MSG_REVEAL);

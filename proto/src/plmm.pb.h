@@ -80,13 +80,13 @@ typedef struct _plmm_v1_Params {
     uint32_t noise_levels;
 } plmm_v1_Params;
 
-typedef PB_BYTES_ARRAY_T(32) plmm_v1_Advert_mask_key_t;
+typedef PB_BYTES_ARRAY_T(32) plmm_v1_Advert_escrow_t;
 typedef PB_BYTES_ARRAY_T(32) plmm_v1_Advert_channel_key_t;
 typedef PB_BYTES_ARRAY_T(32) plmm_v1_Advert_commit_t;
 typedef PB_BYTES_ARRAY_T(16) plmm_v1_Advert_nonce_t;
 typedef PB_BYTES_ARRAY_T(64) plmm_v1_Advert_signature_t;
 typedef struct _plmm_v1_Advert {
-    plmm_v1_Advert_mask_key_t mask_key; /* X25519, fresh */
+    plmm_v1_Advert_escrow_t escrow; /* commitment to the secret under which the pair secrets are kept */
     plmm_v1_Advert_channel_key_t channel_key; /* X25519, of this epoch */
     plmm_v1_Advert_commit_t commit; /* to the self-mask seed */
     plmm_v1_Advert_nonce_t nonce; /* 16 octets */
@@ -254,7 +254,7 @@ extern "C" {
 #define plmm_v1_Params_noise_mode_tag            30
 #define plmm_v1_Params_noise_units_tag           31
 #define plmm_v1_Params_noise_levels_tag          32
-#define plmm_v1_Advert_mask_key_tag              1
+#define plmm_v1_Advert_escrow_tag              1
 #define plmm_v1_Advert_channel_key_tag           2
 #define plmm_v1_Advert_commit_tag                3
 #define plmm_v1_Advert_nonce_tag                 4
@@ -362,7 +362,7 @@ X(a, STATIC,   SINGULAR, UINT32,   noise_levels,     32)
 #define plmm_v1_Params_DEFAULT NULL
 
 #define plmm_v1_Advert_FIELDLIST(X, a) \
-X(a, STATIC,   SINGULAR, BYTES,    mask_key,          1) \
+X(a, STATIC,   SINGULAR, BYTES,    escrow,            1) \
 X(a, STATIC,   SINGULAR, BYTES,    channel_key,       2) \
 X(a, STATIC,   SINGULAR, BYTES,    commit,            3) \
 X(a, STATIC,   SINGULAR, BYTES,    nonce,             4) \

@@ -261,9 +261,7 @@ static bool enrolled_has(const plmm_enrolled *e, uint64_t id)
 static bool keys_good(request *q, const plmm_entry *e)
 {
     unsigned long long id = e->certificate.device;
-    bool masks = q->params.protocol == PLMM_PROTOCOL_SECAGG;
-    if (plmm_dh_low_order(&e->advert.channel_key) ||
-        (masks && plmm_dh_low_order(&e->advert.mask_key))) {
+    if (plmm_dh_low_order(&e->advert.channel_key)) {
         return refuse(q, PLMM_REFUSAL_KEY, "device %llu has a key of low order", id);
     }
     if (!plmm_channel_current(e->advert.since, q->params.round)) {
@@ -308,8 +306,7 @@ static bool roster_good(request *q, const plmm_registrar *r, const plmm_enrolled
                           (unsigned long long)id, (unsigned long long)q->params.round);
         }
     }
-    *rc = plmm_roster_unique(q->roster, q->n, q->params.protocol == PLMM_PROTOCOL_SECAGG, &unique,
-                             err);
+    *rc = plmm_roster_unique(q->roster, q->n, &unique, err);
     if (*rc == PLMM_OK && !unique) {
         return refuse(q, PLMM_REFUSAL_KEY, "one public key is on the roster twice");
     }

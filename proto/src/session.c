@@ -11,8 +11,8 @@ static const char *const LABEL_ADVERT = "advert.1";
 enum {
     AT_KEY = 8,
     AT_CERTIFICATE = AT_KEY + 32,
-    AT_MASK = AT_CERTIFICATE + 64,
-    AT_CHANNEL = AT_MASK + 32,
+    AT_ESCROW = AT_CERTIFICATE + 64,
+    AT_CHANNEL = AT_ESCROW + 32,
     AT_SINCE = AT_CHANNEL + 32,
     AT_COMMIT = AT_SINCE + 8,
     AT_NONCE = AT_COMMIT + 32,
@@ -26,7 +26,7 @@ void plmm_entry_encode(uint8_t out[PLMM_ROSTER_ENTRY], const plmm_entry *e)
     plmm_store_le64(out, e->certificate.device);
     memcpy(out + AT_KEY, e->certificate.key.b, 32);
     memcpy(out + AT_CERTIFICATE, e->certificate.signature.b, 64);
-    memcpy(out + AT_MASK, e->advert.mask_key.b, 32);
+    memcpy(out + AT_ESCROW, e->advert.escrow.b, 32);
     memcpy(out + AT_CHANNEL, e->advert.channel_key.b, 32);
     plmm_store_le64(out + AT_SINCE, e->advert.since);
     memcpy(out + AT_COMMIT, e->advert.commit.b, 32);
@@ -39,7 +39,7 @@ void plmm_entry_decode(plmm_entry *e, const uint8_t in[PLMM_ROSTER_ENTRY])
     e->certificate.device = plmm_load_le64(in);
     memcpy(e->certificate.key.b, in + AT_KEY, 32);
     memcpy(e->certificate.signature.b, in + AT_CERTIFICATE, 64);
-    memcpy(e->advert.mask_key.b, in + AT_MASK, 32);
+    memcpy(e->advert.escrow.b, in + AT_ESCROW, 32);
     memcpy(e->advert.channel_key.b, in + AT_CHANNEL, 32);
     e->advert.since = plmm_load_le64(in + AT_SINCE);
     memcpy(e->advert.commit.b, in + AT_COMMIT, 32);
@@ -54,7 +54,7 @@ static void statement(plmm_hash *out, const plmm_entry *e, const plmm_hash *para
     plmm_transcript_bytes(&t, params->b, sizeof params->b);
     plmm_transcript_u64(&t, e->certificate.device);
     plmm_transcript_bytes(&t, e->certificate.key.b, 32);
-    plmm_transcript_bytes(&t, e->advert.mask_key.b, 32);
+    plmm_transcript_bytes(&t, e->advert.escrow.b, 32);
     plmm_transcript_bytes(&t, e->advert.channel_key.b, 32);
     plmm_transcript_u64(&t, e->advert.since);
     plmm_transcript_bytes(&t, e->advert.commit.b, 32);
@@ -82,9 +82,9 @@ plmm_status plmm_entry_check(const plmm_entry *e, const plmm_hash *params, plmm_
     return PLMM_OK;
 }
 
-void plmm_self_commit(plmm_hash *out, const uint8_t seed[32])
+void plmm_secret_commit(plmm_hash *out, const char *label, const uint8_t secret[32])
 {
-    plmm_hash_bytes(out, "commit.1", seed, 32);
+    plmm_hash_bytes(out, label, secret, 32);
 }
 
 void plmm_roster_ids(plmm_hash *out, const uint8_t *ids, uint32_t n)
@@ -118,6 +118,33 @@ void plmm_direction_key(plmm_key *out, const plmm_key *pair, const char *label,
     plmm_store_le32(info + 32, from);
     plmm_store_le32(info + 36, to);
     plmm_key_derive(out, pair, label, info, sizeof info);
+}
+
+void plmm_pair_secret(plmm_key *out, const plmm_key *pair, const plmm_session *s, uint32_t a,
+                      uint32_t b)
+{
+    plmm_direction_key(out, pair, PLMM_LABEL_PAIR, s, a < b ? a : b, a < b ? b : a);
+}
+
+void plmm_pair_tag(uint8_t tag[PLMM_PAIR_TAG], const plmm_key *secret, const plmm_session *s)
+{
+    plmm_key h;
+    plmm_key_derive(&h, secret, "pairtag1", s->id.b, sizeof s->id.b);
+    memcpy(tag, h.b, PLMM_PAIR_TAG);
+    plmm_wipe(&h, sizeof h);
+}
+
+void plmm_escrow_turn(uint8_t out[32], const uint8_t in[32], const uint8_t escrow[32],
+                      const plmm_session *s, uint32_t owner, uint32_t other)
+{
+    plmm_key root, pad;
+    memcpy(root.b, escrow, sizeof root.b);
+    plmm_direction_key(&pad, &root, "escrow.1", s, owner, other);
+    for (uint32_t i = 0; i < sizeof pad.b; i++) {
+        out[i] = in[i] ^ pad.b[i];
+    }
+    plmm_wipe(&root, sizeof root);
+    plmm_wipe(&pad, sizeof pad);
 }
 
 void plmm_box_binding(plmm_hash *out, const plmm_session *s, uint32_t from, uint32_t to)
@@ -203,18 +230,15 @@ static bool key_twice(const keys *k)
     return false;
 }
 
-plmm_status plmm_roster_unique(const uint8_t *roster, uint32_t n, bool masks, bool *unique,
-                               plmm_error *err)
+plmm_status plmm_roster_unique(const uint8_t *roster, uint32_t n, bool *unique, plmm_error *err)
 {
-    static const uint32_t fields[] = {AT_KEY, AT_CHANNEL, AT_MASK};
-    uint32_t kinds = masks ? 3 : 2;
-    keys k = {
-        .roster = roster, .at = plmm_alloc((size_t)kinds * n, sizeof(uint32_t)), .n = kinds * n};
+    static const uint32_t fields[] = {AT_KEY, AT_CHANNEL};
+    keys k = {.roster = roster, .at = plmm_alloc((size_t)2 * n, sizeof(uint32_t)), .n = 2 * n};
     if (k.at == NULL) {
         return plmm_fail(err, PLMM_ERR_NOMEM, "no memory to check a roster of %u devices", n);
     }
     for (uint32_t i = 0; i < k.n; i++) {
-        k.at[i] = i / kinds * PLMM_ROSTER_ENTRY + fields[i % kinds];
+        k.at[i] = i / 2 * PLMM_ROSTER_ENTRY + fields[i % 2];
     }
     *unique = !key_twice(&k);
     plmm_free(k.at);

@@ -20,8 +20,10 @@ void plmm_entry_sign(plmm_entry *e, const plmm_hash *params, const plmm_sign_sk 
 PLMM_NODISCARD plmm_status plmm_entry_check(const plmm_entry *e, const plmm_hash *params,
                                             plmm_error *err);
 
-/* Commitment to a self-mask seed. */
-void plmm_self_commit(plmm_hash *out, const uint8_t seed[32]);
+/* Commitment to a secret of R0, of 256 random bits: to its label. */
+#define PLMM_LABEL_SELF   "commit.1" /* the self-mask seed b */
+#define PLMM_LABEL_ESCROW "commit.2" /* the escrow secret e */
+void plmm_secret_commit(plmm_hash *out, const char *label, const uint8_t secret[32]);
 
 /* Hash of the ids of a roster, 8 octets each. */
 void plmm_roster_ids(plmm_hash *out, const uint8_t *ids, uint32_t n);
@@ -42,6 +44,20 @@ void plmm_session_make(plmm_session *s, const plmm_round_seal *seal, const plmm_
 void plmm_direction_key(plmm_key *out, const plmm_key *pair, const char *label,
                         const plmm_session *s, uint32_t from, uint32_t to);
 
+/* What the pair's mask is made from: of its channel key, the same for both (Ma et al., "Flamingo",
+ * IEEE S&P 2023, section 4.1), fresh by the session, which holds both nonces. */
+void plmm_pair_secret(plmm_key *out, const plmm_key *pair, const plmm_session *s, uint32_t a,
+                      uint32_t b);
+
+/* What is said in R1 of a pair's secret, and does not tell it. */
+enum { PLMM_PAIR_TAG = PLMM_ESCROW - 32 };
+void plmm_pair_tag(uint8_t tag[PLMM_PAIR_TAG], const plmm_key *secret, const plmm_session *s);
+
+/* Seals the secret of the pair (owner, other) under the owner's escrow secret, or opens it: one
+ * pad for each session and pair. out may be in. */
+void plmm_escrow_turn(uint8_t out[32], const uint8_t in[32], const uint8_t escrow[32],
+                      const plmm_session *s, uint32_t owner, uint32_t other);
+
 /* Associated data of a box. */
 void plmm_box_binding(plmm_hash *out, const plmm_session *s, uint32_t from, uint32_t to);
 
@@ -53,14 +69,13 @@ void plmm_agree_message(plmm_hash *out, const plmm_hash *statement, uint32_t fro
 
 /* What a pair's keys are for. */
 #define PLMM_LABEL_CHANNEL "chan.v1." /* the pair's channel agreement */
-#define PLMM_LABEL_PAIR    "pair.v1." /* the pair's mask agreement */
+#define PLMM_LABEL_PAIR    "pair.v2." /* the secret of the pair's mask */
 #define PLMM_LABEL_BOX     "box.v1.."
 #define PLMM_LABEL_AGREE   "agree.v1"
 
-/* *unique = no public key stands on the roster twice, as whatever kind of key (mask keys not
- * looked at if !masks). PLMM_ERR_NOMEM. */
-PLMM_NODISCARD plmm_status plmm_roster_unique(const uint8_t *roster, uint32_t n, bool masks,
-                                              bool *unique, plmm_error *err);
+/* *unique = no public key stands on the roster twice, as whatever kind of key. PLMM_ERR_NOMEM. */
+PLMM_NODISCARD plmm_status plmm_roster_unique(const uint8_t *roster, uint32_t n, bool *unique,
+                                              plmm_error *err);
 
 /* Sign of the pair mask in the vector of index `own`: the smaller index adds. */
 static inline plmm_mask_sign plmm_pair_sign(uint32_t own, uint32_t other)

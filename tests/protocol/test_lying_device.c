@@ -42,7 +42,7 @@ static void advert_again(fleet *f, plmm_advert *a)
     plmm_transcript_bytes(&t, h.b, 32);
     plmm_transcript_u64(&t, c->device);
     plmm_transcript_bytes(&t, c->key.b, 32);
-    plmm_transcript_bytes(&t, a->mask_key.b, 32);
+    plmm_transcript_bytes(&t, a->escrow.b, 32);
     plmm_transcript_bytes(&t, a->channel_key.b, 32);
     plmm_transcript_u64(&t, a->since);
     plmm_transcript_bytes(&t, a->commit.b, 32);
@@ -55,7 +55,7 @@ static void advert_low_order(fleet *f, forgery *g)
 {
     plmm_advert a;
     CHECK(plmm_advert_decode(&a, &g->f, NULL) == PLMM_OK, "advert");
-    memset(&a.mask_key, 0, sizeof a.mask_key);
+    memset(&a.channel_key, 0, sizeof a.channel_key);
     advert_again(f, &a);
     g->f.body_len = plmm_advert_encode(g->f.body, &a);
 }
@@ -66,7 +66,7 @@ static void advert_copies(fleet *f, forgery *g)
 {
     plmm_advert a;
     CHECK(plmm_advert_decode(&a, &g->f, NULL) == PLMM_OK, "advert");
-    a.mask_key = seen_key;
+    a.channel_key = seen_key;
     advert_again(f, &a);
     g->f.body_len = plmm_advert_encode(g->f.body, &a);
 }
@@ -76,7 +76,7 @@ static void advert_identity(fleet *f, forgery *g)
 {
     plmm_advert a;
     CHECK(plmm_advert_decode(&a, &g->f, NULL) == PLMM_OK, "advert");
-    memcpy(a.mask_key.b, f->d[LIAR].cfg.certificate.key.b, sizeof a.mask_key);
+    memcpy(a.channel_key.b, f->d[LIAR].cfg.certificate.key.b, sizeof a.channel_key);
     advert_again(f, &a);
     g->f.body_len = plmm_advert_encode(g->f.body, &a);
 }
@@ -290,7 +290,7 @@ static bool tap(fleet *f, uint32_t from, uint32_t to, fleet_bytes *frame, void *
     if (from == 0 && g.f.type == PLMM_MSG_ADVERT) {
         plmm_advert a;
         CHECK(plmm_advert_decode(&a, &g.f, NULL) == PLMM_OK, "advert");
-        seen_key = a.mask_key;
+        seen_key = a.channel_key;
     }
     if (from == LIAR && g.f.type == r->type) {
         r->lie(f, &g);
@@ -413,7 +413,7 @@ static void test_found_elsewhere(void)
 }
 
 /* ---- hardly enough shares are left, and one is false: with exactly t nothing but the commitment
- * and the public key can tell. No sum, or the true one. ---- */
+ * can tell. No sum, or the true one. ---- */
 
 static void test_thin(void)
 {
@@ -434,7 +434,7 @@ static void test_thin(void)
     CHECK(aborted > 0, "somebody was left with exactly t shares, one of them false");
 }
 
-/* The same of a device that dropped: device 0, whose mask key only its public key can vouch for.
+/* The same of a device that dropped: device 0, whose escrow secret only its commitment can vouch for.
  * One of its neighbours lies about it and about nobody else; of the others just t - 1 answer. */
 typedef struct thin_ctx {
     bool known;
@@ -492,7 +492,97 @@ static void test_thin_dropped(void)
         fleet_check_sum(f);
         fleet_free(f);
     }
-    CHECK(caught > 0, "a false share of a mask key was seen by the public key");
+    CHECK(caught > 0, "a false share of an escrow secret was seen by the commitment");
+}
+
+/* ---- pair secrets of a device that dropped: by its neighbours' word, or from its escrow ---- */
+
+typedef struct escrow_ctx {
+    bool secrets, tags; /* what the liar gives falsely in R1 */
+    bool word;          /* the liar's neighbour 0 takes back in R4 what it said of it */
+} escrow_ctx;
+
+static bool escrow_tap(fleet *f, uint32_t from, uint32_t to, fleet_bytes *frame, void *arg)
+{
+    static forgery g;
+    const escrow_ctx *c = arg;
+    uint32_t near[12];
+    (void)to;
+    if (from == FLEET_AGG) {
+        return true;
+    }
+    forge_open(&g, frame);
+    bool shares = from == LIAR && g.f.type == PLMM_MSG_SHARES && (c->secrets || c->tags);
+    for (uint32_t s = 0; shares && s < 12; s++) {
+        uint8_t *escrow = g.bulk + 12 * PLMM_BOX + s * PLMM_ESCROW;
+        escrow[0] ^= c->secrets;
+        escrow[32] ^= c->tags;
+    }
+    bool word = false;
+    if (c->word && g.f.type == PLMM_MSG_REVEAL) {
+        forge_near(f, near, 12, LIAR);
+        word = from == near[0];
+        g.bulk[g.f.bulk_len - 1] ^= word; /* the last pair secret: nobody else dropped */
+    }
+    if (shares || word) {
+        plmm_free(frame->p);
+        *frame = forge_seal(&g, &f->d[from].cfg.key);
+    }
+    return true;
+}
+
+/* LIAR drops before it masks; with `silent`, devices after that reveal nothing. */
+static fleet *escrow_fleet(uint64_t seed, uint32_t mask, escrow_ctx *c, bool silent)
+{
+    fleet *f = fleet_of_20(seed);
+    f->cfg.params.mask = mask;
+    f->tap = escrow_tap;
+    f->tap_arg = c;
+    f->d[LIAR].quits = PLMM_MSG_MASKED;
+    if (silent) {
+        f->d[(LIAR + 1) % N].quits = f->d[(LIAR + 2) % N].quits = PLMM_MSG_REVEAL;
+    }
+    fleet_start(f);
+    fleet_run(f);
+    CHECK(f->finished || f->reason == PLMM_ABORT_TOO_FEW_REVEALS, "%s", f->text);
+    fleet_check_sum(f);
+    return f;
+}
+
+static void test_escrow(uint32_t mask)
+{
+    uint32_t lost[2] = {0};
+    for (uint64_t seed = 80; seed < 88; seed++) {
+        escrow_ctx honest = {0}, secrets = {.secrets = true}, tags = {.tags = true},
+                   both = {.secrets = true, .tags = true}, word = {.word = true};
+        plmm_agg_status s;
+        fleet *f = escrow_fleet(seed, mask, &honest, true);
+        CHECK(f->finished && f->in_sum == 19, "the escrow serves: %s", f->text);
+        fleet_free(f);
+        f = escrow_fleet(seed, mask, &both, false);
+        CHECK(f->finished && f->in_sum == 19, "its neighbours' word is enough: %s", f->text);
+        fleet_free(f);
+        f = escrow_fleet(seed, mask, &word, false);
+        plmm_agg_round_status(f->agg, &s);
+        CHECK(f->finished && s.liars == 1, "who takes its word back is known, %u: %s", s.liars,
+              f->text);
+        fleet_free(f);
+        f = escrow_fleet(seed, mask, &tags, true);
+        CHECK(f->finished, "its own tags harm nobody: %s", f->text);
+        fleet_free(f);
+        f = escrow_fleet(seed, mask, &secrets, true);
+        lost[0] += f->aborted;
+        CHECK(f->finished || f->blamed == f->d[LIAR].cfg.certificate.device, "it is named: %llu",
+              (unsigned long long)f->blamed);
+        fleet_free(f);
+        f = escrow_fleet(seed, mask, &both, true);
+        lost[1] += f->aborted;
+        CHECK(f->finished || f->blamed == 0, "either may have lied: %llu",
+              (unsigned long long)f->blamed);
+        fleet_free(f);
+    }
+    CHECK(lost[0] > 0 && lost[1] == lost[0], "%u and %u rounds needed a false escrow", lost[0],
+          lost[1]);
 }
 
 /* ---- who is not enrolled does not get in; who repeats itself changes nothing ---- */
@@ -616,6 +706,8 @@ int main(int argc, char **argv)
     test_found_elsewhere();
     test_thin();
     test_thin_dropped();
+    test_escrow(PLMM_MASK_RING);
+    test_escrow(PLMM_MASK_KAHE);
     test_outsider();
     test_two_ids();
     test_flood();

@@ -95,7 +95,7 @@ static void key_of_another(fleet *f, forgery *g)
 
 static void key_twice(fleet *f, forgery *g)
 {
-    memcpy(entry(g, 5) + 104, entry(g, 9) + 104, 32);
+    memcpy(entry(g, 5) + 136, entry(g, 9) + 136, 32);
     resign(f, g, 5, 5);
 }
 
@@ -107,13 +107,13 @@ static void identity_as_key(fleet *f, forgery *g)
 
 static void low_order(fleet *f, forgery *g)
 {
-    memset(entry(g, 5) + 104, 0, 32);
-    entry(g, 5)[104] = 1;
-    entry(g, 5)[135] = 0x80; /* the top bit is not looked at */
+    memset(entry(g, 5) + 136, 0, 32);
+    entry(g, 5)[136] = 1;
+    entry(g, 5)[167] = 0x80; /* the top bit is not looked at */
     resign(f, g, 5, 5);
 }
 
-static void low_order_channel(fleet *f, forgery *g)
+static void zero_key(fleet *f, forgery *g)
 {
     memset(entry(g, 5) + 136, 0, 32);
     resign(f, g, 5, 5);
@@ -228,8 +228,8 @@ static const struct row {
     {"signed for other parameters", other_params, PLMM_REFUSAL_ENTRY},
     {"a key twice", key_twice, PLMM_REFUSAL_KEY},
     {"an identity as a key", identity_as_key, PLMM_REFUSAL_KEY},
-    {"a mask key of low order", low_order, PLMM_REFUSAL_KEY},
-    {"a channel key of low order", low_order_channel, PLMM_REFUSAL_KEY},
+    {"a channel key of low order", low_order, PLMM_REFUSAL_KEY},
+    {"a channel key of zeros", zero_key, PLMM_REFUSAL_KEY},
     {"a channel key too old", old_channel, PLMM_REFUSAL_KEY},
     {"a channel key of the future", future_channel, PLMM_REFUSAL_KEY},
     {"a device twice", device_twice, PLMM_REFUSAL_FORM},

@@ -33,9 +33,10 @@ enum {
     PLMM_CHUNK_MAX = 1 << 18,                                 /* of a file of an expert's version */
 
     /* Records of bulk, octets. */
-    PLMM_SHARE_PAIR = 2 * PLMM_SHARE_BYTES,                       /* of b_u and of s_u */
+    PLMM_SHARE_PAIR = 2 * PLMM_SHARE_BYTES,                       /* of b_u and of e_u */
     PLMM_BOX = 24 + PLMM_SHARE_PAIR + PLMM_SEAL_OVERHEAD,         /* nonce, sealed pair */
     PLMM_ROSTER_ENTRY = 8 + 32 + 64 + 32 + 32 + 8 + 32 + 16 + 64, /* see schema/plmm.proto */
+    PLMM_ESCROW = 32 + 8,                                         /* pair secret, sealed; its tag */
     PLMM_REVEAL_SHARE = PLMM_SHARE_BYTES,
 
     /* An expert's version. */
@@ -46,7 +47,7 @@ enum {
 };
 
 _Static_assert(PLMM_ROSTER_MAX <= PLMM_BULK_MAX, "a roster fits a frame");
-_Static_assert(PLMM_NEIGHBOURS_MAX *PLMM_BOX <= PLMM_BULK_MAX, "boxes fit a frame");
+_Static_assert(PLMM_NEIGHBOURS_MAX *(PLMM_BOX + PLMM_ESCROW) <= PLMM_BULK_MAX, "boxes fit a frame");
 _Static_assert(PLMM_NEIGHBOURS_MAX <= (int)PLMM_SHAMIR_SHARES_MAX, "a share for each neighbour");
 _Static_assert(PLMM_CHUNK_MAX <= PLMM_BULK_MAX, "a chunk fits a frame");
 _Static_assert(PLMM_VECTOR_MAX < (INT64_C(1) << PLMM_MASK_LANES_MAX_LOG2), "a mask is long enough");

@@ -116,7 +116,8 @@ typedef struct plmm_checkin {
 } plmm_checkin;
 
 typedef struct plmm_advert {
-    plmm_dh_pk mask_key, channel_key;
+    plmm_hash escrow; /* commitment to the secret under which the pair secrets are kept */
+    plmm_dh_pk channel_key;
     uint64_t since;   /* round since when the channel key is in use */
     plmm_hash commit; /* to the self-mask seed */
     uint8_t nonce[16];
