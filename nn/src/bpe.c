@@ -1,5 +1,7 @@
-/* The merge loop: symbols in a doubly linked list, candidate pairs in a binary heap keyed by (rank,
- * position), stale candidates dropped when they surface. O(n log n) for n symbols. */
+/* The merge loop. A short word is an array of symbols with the rank of each neighbouring pair: take
+ * the lowest, close the gap, look up the two new pairs. A long one is a doubly linked list with its
+ * candidate pairs in a binary heap keyed by (rank, position), stale candidates dropped when they
+ * surface: O(n log n) for n symbols. Both take the leftmost of equal ranks. */
 #include "tokenizer_internal.h"
 #include "unicode.h"
 
@@ -8,6 +10,9 @@
 #include "plmm/alloc.h"
 
 #define NONE UINT32_MAX
+enum { SHORT_MAX = 40 }; /* symbols */
+
+/* --- long words --- */
 
 static bool before(const bpe_entry *a, const bpe_entry *b)
 {
@@ -53,13 +58,13 @@ static void offer(const plmm_tokenizer *t, bpe_scratch *s, uint32_t pos)
     if (a->next == NONE) {
         return;
     }
-    const merge *m = tokenizer_find_merge(t, (uint32_t)a->id, (uint32_t)s->sym[a->next].id);
-    if (m != NULL) {
-        heap_push(s, (bpe_entry){m->rank, pos, m->id});
+    uint32_t m = tokenizer_find_merge(t, (uint32_t)a->id, (uint32_t)s->sym[a->next].id);
+    if (m != NONE) {
+        heap_push(s, (bpe_entry){tokenizer_rank(t, m), pos, t->pair_ids[m]});
     }
 }
 
-static void merge_all(const plmm_tokenizer *t, bpe_scratch *s)
+static void merge_long(const plmm_tokenizer *t, bpe_scratch *s)
 {
     s->n_heap = 0;
     for (uint32_t i = 0; i < s->n; i++) {
@@ -72,8 +77,8 @@ static void merge_all(const plmm_tokenizer *t, bpe_scratch *s)
             continue;
         }
         bpe_symbol *b = &s->sym[a->next];
-        const merge *m = tokenizer_find_merge(t, (uint32_t)a->id, (uint32_t)b->id);
-        if (m == NULL || m->id != e.id || m->rank != e.rank) {
+        uint32_t m = tokenizer_find_merge(t, (uint32_t)a->id, (uint32_t)b->id);
+        if (m == NONE || t->pair_ids[m] != e.id || tokenizer_rank(t, m) != e.rank) {
             continue; /* one of the two has been merged since */
         }
         a->id = (int32_t)e.id;
@@ -88,6 +93,59 @@ static void merge_all(const plmm_tokenizer *t, bpe_scratch *s)
         }
     }
 }
+
+/* --- short words --- */
+
+/* A symbol and its merge with the next one. */
+typedef struct short_symbol {
+    int32_t id;
+    uint32_t rank, into; /* rank NONE: they do not merge */
+} short_symbol;
+
+static void look(const plmm_tokenizer *t, short_symbol *a)
+{
+    uint32_t m = tokenizer_find_merge(t, (uint32_t)a[0].id, (uint32_t)a[1].id);
+    a->rank = m == NONE ? NONE : tokenizer_rank(t, m);
+    a->into = m == NONE ? 0 : t->pair_ids[m];
+}
+
+/* Merges s->sym[0..n) and leaves what remains in its place. */
+static void merge_short(const plmm_tokenizer *t, bpe_scratch *s)
+{
+    short_symbol a[SHORT_MAX];
+    size_t n = s->n;
+    for (size_t i = 0; i < n; i++) {
+        a[i] = (short_symbol){s->sym[i].id, NONE, 0};
+    }
+    for (size_t i = 0; i + 1 < n; i++) {
+        look(t, &a[i]);
+    }
+    for (;;) {
+        size_t best = 0;
+        for (size_t i = 1; i + 1 < n; i++) {
+            best = a[i].rank < a[best].rank ? i : best;
+        }
+        if (n < 2 || a[best].rank == NONE) {
+            break;
+        }
+        a[best].id = (int32_t)a[best].into;
+        a[best].rank = a[best + 1].rank; /* NONE if that was the last one */
+        memmove(&a[best + 1], &a[best + 2], (n - best - 2) * sizeof *a);
+        n--;
+        if (best + 1 < n) {
+            look(t, &a[best]);
+        }
+        if (best > 0) {
+            look(t, &a[best - 1]);
+        }
+    }
+    for (size_t i = 0; i < n; i++) {
+        s->sym[i].id = a[i].id;
+        s->sym[i].next = i + 1 < n ? (uint32_t)i + 1 : NONE;
+    }
+}
+
+/* --- memory --- */
 
 /* Room for n symbols and every heap entry they can cause: n - 1 first, two for each merge. */
 static plmm_status reserve(bpe_scratch *s, size_t n, plmm_error *err)
@@ -115,6 +173,8 @@ void bpe_scratch_free(bpe_scratch *s)
     plmm_free(s->heap);
     *s = (bpe_scratch){0};
 }
+
+/* --- the first symbols --- */
 
 static void put_symbol(bpe_scratch *s, int32_t id)
 {
@@ -172,7 +232,11 @@ plmm_status bpe_encode(const plmm_tokenizer *t, const char *word, size_t n, bpe_
     }
     PLMM_TRY(reserve(s, n, err));
     first_symbols(t, word, n, s);
-    merge_all(t, s);
+    if (s->n <= SHORT_MAX) {
+        merge_short(t, s);
+    } else {
+        merge_long(t, s);
+    }
     for (uint32_t i = s->n > 0 ? 0 : NONE; i != NONE; i = s->sym[i].next) {
         PLMM_TRY(plmm_ids_push(out, s->sym[i].id, err));
     }

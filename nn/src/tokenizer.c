@@ -31,366 +31,6 @@ void plmm_ids_free(plmm_ids *ids)
     *ids = (plmm_ids){0};
 }
 
-/* --- GPT-2's printable bytes --- */
-
-static bool is_printable(unsigned b)
-{
-    return (b >= 0x21 && b <= 0x7E) || (b >= 0xA1 && b <= 0xAC) || b >= 0xAE;
-}
-
-uint32_t byte_to_char(unsigned char b)
-{
-    if (is_printable(b)) {
-        return b;
-    }
-    /* 0..32, 127..160 and 173 follow one another from U+0100. */
-    return 0x100u + (b <= 0x20 ? b : b <= 0xA0 ? b - 0x7Fu + 33u : 67u);
-}
-
-int char_to_byte(uint32_t cp)
-{
-    if (cp < 0x100) {
-        return is_printable(cp) ? (int)cp : -1;
-    }
-    uint32_t i = cp - 0x100u;
-    return i <= 32 ? (int)i : i <= 66 ? (int)(i - 33 + 0x7F) : i == 67 ? 0xAD : -1;
-}
-
-/* --- tables --- */
-
-static uint32_t table_mask(size_t n)
-{
-    size_t size = 16;
-    while (size < 2 * n) {
-        size *= 2;
-    }
-    return (uint32_t)(size - 1);
-}
-
-plmm_tokenizer *tokenizer_alloc(bpe_style style, uint32_t n, size_t n_merges)
-{
-    plmm_tokenizer *t = plmm_alloc(1, sizeof *t);
-    if (t == NULL) {
-        return NULL;
-    }
-    t->style = style;
-    t->n_tokens = n;
-    t->slots_mask = table_mask(n);
-    t->merges_mask = table_mask(n_merges);
-    t->tokens = plmm_alloc(n, sizeof *t->tokens);
-    t->slots = plmm_alloc((size_t)t->slots_mask + 1, sizeof *t->slots);
-    t->merges = plmm_alloc((size_t)t->merges_mask + 1, sizeof *t->merges);
-    if (t->tokens == NULL || t->slots == NULL || t->merges == NULL) {
-        plmm_tokenizer_free(t);
-        return NULL;
-    }
-    for (size_t i = 0; i <= t->merges_mask; i++) {
-        t->merges[i].pair = MERGE_FREE;
-    }
-    for (size_t i = 0; i < 256; i++) {
-        t->byte_id[i] = t->added_first[0][i] = t->added_first[1][i] = -1;
-    }
-    t->unk = t->bos = t->eos = t->prefix_bos = t->suffix_eos = -1;
-    return t;
-}
-
-void plmm_tokenizer_free(plmm_tokenizer *t)
-{
-    if (t == NULL) {
-        return;
-    }
-    plmm_free(t->tokens);
-    plmm_free(t->slots);
-    plmm_free(t->merges);
-    plmm_free(t->blob);
-    plmm_free(t->added);
-    plmm_free(t->source);
-    plmm_free(t);
-}
-
-plmm_status tokenizer_keep_source(plmm_tokenizer *t, const char *bytes, size_t len,
-                                  const char *name, plmm_error *err)
-{
-    char *copy = plmm_alloc(len + 1, 1);
-    if (copy == NULL) {
-        return plmm_fail(err, PLMM_ERR_NOMEM, "cannot keep %zu bytes of a tokenizer", len);
-    }
-    memcpy(copy, bytes, len);
-    plmm_free(t->source);
-    t->source = copy;
-    t->source_len = len;
-    t->source_name = name;
-    return PLMM_OK;
-}
-
-uint32_t tokenizer_store(plmm_tokenizer *t, const char *bytes, size_t len)
-{
-    if (t->blob == NULL || t->blob_len + len > t->blob_cap) {
-        size_t cap = 2 * (t->blob_len + len) + 4096;
-        char *p = cap < UINT32_MAX ? plmm_grow(t->blob, t->blob_cap, cap, 1) : NULL;
-        if (p == NULL) {
-            return UINT32_MAX;
-        }
-        t->blob = p;
-        t->blob_cap = cap;
-    }
-    uint32_t at = (uint32_t)t->blob_len;
-    if (len > 0) {
-        memcpy(t->blob + at, bytes, len);
-    }
-    t->blob_len += len;
-    return at;
-}
-
-static uint32_t hash_bytes(const char *s, size_t n)
-{
-    uint64_t h = 14695981039346656037u; /* FNV-1a, then mixed */
-    for (size_t i = 0; i < n; i++) {
-        h = (h ^ (unsigned char)s[i]) * 1099511628211u;
-    }
-    return (uint32_t)(h ^ h >> 32);
-}
-
-/* The slot where a content is or would be. */
-static uint32_t find_slot(const plmm_tokenizer *t, const char *content, size_t len)
-{
-    uint32_t i = hash_bytes(content, len) & t->slots_mask;
-    for (; t->slots[i] != 0; i = (i + 1) & t->slots_mask) {
-        const token *k = &t->tokens[t->slots[i] - 1];
-        if (k->content_len == len && memcmp(t->blob + k->content, content, len) == 0) {
-            break;
-        }
-    }
-    return i;
-}
-
-int32_t tokenizer_lookup(const plmm_tokenizer *t, const char *content, size_t len)
-{
-    return (int32_t)t->slots[find_slot(t, content, len)] - 1;
-}
-
-/* A byte-level content as the bytes it stands for; false if it is not made of printable bytes. */
-static bool raw_bytes(const char *s, size_t n, char *out, size_t *out_n)
-{
-    *out_n = 0;
-    for (size_t i = 0; i < n;) {
-        uint32_t cp;
-        i += utf8_decode(s + i, n - i, &cp);
-        int b = char_to_byte(cp);
-        if (b < 0) {
-            return false;
-        }
-        out[(*out_n)++] = (char)(unsigned char)b;
-    }
-    return true;
-}
-
-/* A SentencePiece content as it stands in text: U+2581 is a space. */
-static void raw_sentence(const char *s, size_t n, char *out, size_t *out_n)
-{
-    *out_n = 0;
-    for (size_t i = 0; i < n;) {
-        if (n - i >= 3 && memcmp(s + i, "\xE2\x96\x81", 3) == 0) {
-            out[(*out_n)++] = ' ';
-            i += 3;
-        } else {
-            out[(*out_n)++] = s[i++];
-        }
-    }
-}
-
-static int hex_digit(char c)
-{
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
-/* The byte of "<0x0A>", or -1. */
-static int byte_token(const char *s, size_t n)
-{
-    if (n != 6 || memcmp(s, "<0x", 3) != 0 || s[5] != '>') {
-        return -1;
-    }
-    int hi = hex_digit(s[3]), lo = hex_digit(s[4]);
-    return hi < 0 || lo < 0 ? -1 : hi * 16 + lo;
-}
-
-static void derive_raw(const plmm_tokenizer *t, const char *content, size_t len, token *k,
-                       char raw[PLMM_TOKENIZER_TOKEN_MAX], size_t *raw_len)
-{
-    memcpy(raw, content, len);
-    *raw_len = len;
-    if (k->kind == TOKEN_SPECIAL) {
-        return;
-    }
-    if (t->style == STYLE_BYTES) {
-        if (!raw_bytes(content, len, raw, raw_len)) {
-            memcpy(raw, content, len);
-            *raw_len = len;
-        }
-        return;
-    }
-    int b = byte_token(content, len);
-    if (b >= 0) {
-        k->kind = TOKEN_BYTE;
-        raw[0] = (char)(unsigned char)b;
-        *raw_len = 1;
-    } else {
-        raw_sentence(content, len, raw, raw_len);
-    }
-}
-
-plmm_status tokenizer_set(plmm_tokenizer *t, uint32_t id, const char *content, size_t len,
-                          enum token_kind kind, bool unique, plmm_error *err)
-{
-    if (id >= t->n_tokens || t->tokens[id].kind != TOKEN_HOLE) {
-        return plmm_fail(err, PLMM_ERR_FORMAT, "token id %u is %s", id,
-                         id >= t->n_tokens ? "out of range" : "given to two tokens");
-    }
-    if (len > PLMM_TOKENIZER_TOKEN_MAX) {
-        return plmm_fail(err, PLMM_ERR_FORMAT, "token %u has %zu bytes, at most %d", id, len,
-                         (int)PLMM_TOKENIZER_TOKEN_MAX);
-    }
-    uint32_t slot = find_slot(t, content, len);
-    if (unique && t->slots[slot] != 0) {
-        return plmm_fail(err, PLMM_ERR_FORMAT, "tokens %u and %u have the same content",
-                         t->slots[slot] - 1, id);
-    }
-    char raw[PLMM_TOKENIZER_TOKEN_MAX];
-    size_t raw_len;
-    token k = {.kind = (uint8_t)kind, .content_len = (uint16_t)len};
-    derive_raw(t, content, len, &k, raw, &raw_len);
-    k.raw_len = (uint16_t)raw_len;
-    k.content = tokenizer_store(t, content, len);
-    k.raw = k.content;
-    if (raw_len != len || memcmp(raw, content, len) != 0) {
-        k.raw = tokenizer_store(t, raw, raw_len);
-    }
-    if (k.content == UINT32_MAX || k.raw == UINT32_MAX) {
-        return plmm_fail(err, PLMM_ERR_NOMEM, "cannot hold the tokens: out of memory");
-    }
-    t->tokens[id] = k;
-    if (t->slots[slot] == 0) {
-        t->slots[slot] = id + 1;
-    }
-    return PLMM_OK;
-}
-
-static uint32_t hash_pair(uint64_t pair)
-{
-    pair *= 0x9E3779B97F4A7C15u;
-    return (uint32_t)(pair >> 32 ^ pair);
-}
-
-static merge *merge_slot(const plmm_tokenizer *t, uint64_t pair)
-{
-    uint32_t i = hash_pair(pair) & t->merges_mask;
-    while (t->merges[i].pair != MERGE_FREE && t->merges[i].pair != pair) {
-        i = (i + 1) & t->merges_mask;
-    }
-    return &t->merges[i];
-}
-
-void tokenizer_add_merge(plmm_tokenizer *t, uint32_t left, uint32_t right, uint32_t rank,
-                         uint32_t id)
-{
-    uint64_t pair = (uint64_t)left << 32 | right;
-    merge *m = merge_slot(t, pair);
-    if (m->pair == MERGE_FREE) {
-        *m = (merge){pair, rank, id};
-    }
-}
-
-const merge *tokenizer_find_merge(const plmm_tokenizer *t, uint32_t left, uint32_t right)
-{
-    const merge *m = merge_slot(t, (uint64_t)left << 32 | right);
-    return m->pair == MERGE_FREE ? NULL : m;
-}
-
-/* Puts added token i into its list, the longest first. */
-static void link_added(plmm_tokenizer *t, size_t i)
-{
-    added_token *a = &t->added[i];
-    int32_t *link = &t->added_first[a->normalized][(unsigned char)t->blob[a->pattern]];
-    while (*link >= 0 && t->added[*link].len >= a->len) {
-        link = &t->added[*link].next;
-    }
-    a->next = *link;
-    *link = (int32_t)i;
-}
-
-static int32_t usual_name(const plmm_tokenizer *t, const char *const *names, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        int32_t id = tokenizer_lookup(t, names[i], strlen(names[i]));
-        if (id >= 0) {
-            return id;
-        }
-    }
-    return -1;
-}
-
-/* Is there a separator at s[at] that follows something else? */
-static bool separates(const char *s, size_t n, size_t at, const char *sep, size_t len)
-{
-    return n - at >= len && memcmp(s + at, sep, len) == 0 &&
-           (at < len || memcmp(s + at - len, sep, len) != 0);
-}
-
-/* Where no pre-tokenizer cuts words, the vocabulary may: if no token has a space after anything but
- * spaces, no merge can cross the beginning of a word, and short words merge much faster than one
- * text. */
-static void find_separator(plmm_tokenizer *t)
-{
-    const char *sep = t->n_normal > 0 || t->meta_replace ? "\xE2\x96\x81" : " ";
-    size_t len = strlen(sep);
-    if (t->style != STYLE_SENTENCE || t->n_split > 0 || tokenizer_lookup(t, sep, len) < 0) {
-        return;
-    }
-    for (uint32_t id = 0; id < t->n_tokens; id++) {
-        const token *k = &t->tokens[id];
-        for (size_t at = 1; at < k->content_len; at++) {
-            if (separates(t->blob + k->content, k->content_len, at, sep, len)) {
-                return;
-            }
-        }
-    }
-    t->separator = sep;
-}
-
-plmm_status tokenizer_finish(plmm_tokenizer *t, plmm_error *err)
-{
-    static const char *const begins[] = {"<|begin|>", "<s>", "<|begin_of_text|>", "<|startoftext|>",
-                                         "<|start_story|>"};
-    static const char *const ends[] = {"<|end|>",       "</s>",       "<|end_of_text|>",
-                                       "<|endoftext|>", "<|im_end|>", "<|end_story|>"};
-    for (unsigned b = 0; b < 256; b++) {
-        char content[8];
-        size_t n = 6;
-        if (t->style == STYLE_BYTES) {
-            n = utf8_encode(byte_to_char((unsigned char)b), content);
-        } else {
-            (void)snprintf(content, sizeof content, "<0x%02X>", b);
-        }
-        t->byte_id[b] = tokenizer_lookup(t, content, n);
-    }
-    for (size_t i = 0; i < t->n_added; i++) {
-        if (t->added[i].len == 0) {
-            return plmm_fail(err, PLMM_ERR_FORMAT, "added token %u is empty", t->added[i].id);
-        }
-        link_added(t, i);
-    }
-    find_separator(t);
-    if (t->bos < 0) {
-        t->bos = t->prefix_bos >= 0 ? t->prefix_bos
-                                    : usual_name(t, begins, sizeof begins / sizeof *begins);
-    }
-    if (t->eos < 0) {
-        t->eos =
-            t->suffix_eos >= 0 ? t->suffix_eos : usual_name(t, ends, sizeof ends / sizeof *ends);
-    }
-    return PLMM_OK;
-}
-
 /* --- queries --- */
 
 uint32_t plmm_tokenizer_vocab(const plmm_tokenizer *t)
@@ -499,21 +139,9 @@ typedef struct encoder {
 static plmm_status encode_word(void *ctx, const char *s, size_t n, plmm_error *err)
 {
     encoder *e = ctx;
-    if (e->t->ignore_merges && n <= PLMM_TOKENIZER_TOKEN_MAX) {
-        char content[2 * PLMM_TOKENIZER_TOKEN_MAX];
-        size_t len = 0;
-        for (size_t i = 0; i < n; i++) {
-            char c[4];
-            size_t k = utf8_encode(byte_to_char((unsigned char)s[i]), c);
-            memcpy(content + len, c, k);
-            len += k;
-        }
-        int32_t id = tokenizer_lookup(e->t, content, len);
-        if (id >= 0) {
-            return plmm_ids_push(e->ids, id, err);
-        }
-    }
-    return bpe_encode(e->t, s, n, &e->scratch, e->ids, err);
+    int32_t id = tokenizer_word(e->t, s, n);
+    return id >= 0 ? plmm_ids_push(e->ids, id, err)
+                   : bpe_encode(e->t, s, n, &e->scratch, e->ids, err);
 }
 
 static bool starts_with(const char *s, size_t n, const char *with)
@@ -530,7 +158,7 @@ static const char *prefix_of(const encoder *e, const char *s, size_t n)
     case PREFIX_NONE:
         return "";
     case PREFIX_DUMMY:
-        return " ";
+        return !e->at_start ? "" : e->t->meta_replace ? meta : " ";
     case PREFIX_SPACE:
         return s[0] == ' ' ? "" : " ";
     case PREFIX_METASPACE:
@@ -549,7 +177,7 @@ static plmm_status encode_words(encoder *e, const char *s, size_t n, plmm_error 
     for (size_t at = 1; at < n; at++) {
         const char *next = memchr(s + at, sep[0], n - at);
         at = next != NULL ? (size_t)(next - s) : n;
-        if (at < n && separates(s, n, at, sep, len)) {
+        if (at < n && tokenizer_separates(s, n, at, sep, len)) {
             PLMM_TRY(encode_word(e, s + begin, at - begin, err));
             begin = at;
         }
@@ -782,16 +410,71 @@ size_t plmm_tokenizer_piece(const plmm_tokenizer *t, int32_t id, bool first,
 
 /* --- files --- */
 
-static plmm_status parse_any(const char *bytes, size_t len, const char *name, plmm_tokenizer **out,
-                             plmm_error *err)
+typedef plmm_status (*reader)(const char *bytes, size_t len, const char *name, plmm_tokenizer **out,
+                              plmm_error *err);
+
+static plmm_status read_llama2c(const char *bytes, size_t len, const char *name,
+                                plmm_tokenizer **out, plmm_error *err)
+{
+    return tokenizer_read_llama2c((const uint8_t *)bytes, len, name, out, err);
+}
+
+static plmm_status read_sentence(const char *bytes, size_t len, const char *name,
+                                 plmm_tokenizer **out, plmm_error *err)
+{
+    return tokenizer_read_sentence((const uint8_t *)bytes, len, name, out, err);
+}
+
+typedef struct format {
+    reader read;
+    const char *file; /* the name that its kind of file usually has */
+} format;
+static const format json_format = {tokenizer_read_json, "tokenizer.json"};
+static const format sentence_format = {read_sentence, "tokenizer.model"};
+static const format llama2c_format = {read_llama2c, "tokenizer.bin"};
+
+/* A SentencePiece model begins with a piece, itself beginning with its text: 0A n 0A m. A
+ * tokenizer.bin has the length of its longest token there, which fills no second byte. */
+static const format *format_of(const char *bytes, size_t len)
 {
     size_t i = 0;
     while (i < len && i < 64 && strchr(" \t\r\n", bytes[i]) != NULL && bytes[i] != '\0') {
         i++;
     }
-    return i < len && bytes[i] == '{'
-               ? plmm_tokenizer_parse_json(bytes, len, name, out, err)
-               : plmm_tokenizer_parse_llama2c((const uint8_t *)bytes, len, name, out, err);
+    bool piece = len >= 4 && bytes[0] == '\n' && bytes[2] == '\n' && bytes[3] < bytes[1];
+    return piece ? &sentence_format : i < len && bytes[i] == '{' ? &json_format : &llama2c_format;
+}
+
+static plmm_status parse_copy(const format *f, const char *bytes, size_t len, const char *name,
+                              plmm_tokenizer **out, plmm_error *err)
+{
+    plmm_tokenizer *t;
+    PLMM_TRY(f->read(bytes, len, name, &t, err));
+    plmm_status rc = tokenizer_keep_source(t, bytes, len, f->file, err);
+    if (rc != PLMM_OK) {
+        plmm_tokenizer_free(t);
+        return rc;
+    }
+    *out = t;
+    return PLMM_OK;
+}
+
+plmm_status plmm_tokenizer_parse_json(const char *json, size_t len, const char *name,
+                                      plmm_tokenizer **out, plmm_error *err)
+{
+    return parse_copy(&json_format, json, len, name, out, err);
+}
+
+plmm_status plmm_tokenizer_parse_llama2c(const uint8_t *bytes, size_t len, const char *name,
+                                         plmm_tokenizer **out, plmm_error *err)
+{
+    return parse_copy(&llama2c_format, (const char *)bytes, len, name, out, err);
+}
+
+plmm_status plmm_tokenizer_parse_sentence(const uint8_t *bytes, size_t len, const char *name,
+                                          plmm_tokenizer **out, plmm_error *err)
+{
+    return parse_copy(&sentence_format, (const char *)bytes, len, name, out, err);
 }
 
 static plmm_status load_file(const char *path, plmm_tokenizer **out, plmm_error *err)
@@ -799,14 +482,19 @@ static plmm_status load_file(const char *path, plmm_tokenizer **out, plmm_error 
     uint8_t *bytes;
     size_t len;
     PLMM_TRY(plmm_file_read(path, PLMM_TOKENIZER_FILE_MAX, &bytes, &len, err));
-    plmm_status rc = parse_any((const char *)bytes, len, path, out, err);
-    plmm_free(bytes);
-    return rc;
+    const format *f = format_of((const char *)bytes, len);
+    plmm_status rc = f->read((const char *)bytes, len, path, out, err);
+    if (rc != PLMM_OK) {
+        plmm_free(bytes);
+        return rc;
+    }
+    tokenizer_take_source(*out, (char *)bytes, len, f->file);
+    return PLMM_OK;
 }
 
 plmm_status plmm_tokenizer_load(const char *path, plmm_tokenizer **out, plmm_error *err)
 {
-    static const char *const whole[] = {"tokenizer.json", "tokenizer.bin"};
+    static const char *const whole[] = {"tokenizer.json", "tokenizer.model", "tokenizer.bin"};
     char file[PLMM_PATH_MAX], merges[PLMM_PATH_MAX];
     if (!plmm_path_is_dir(path)) {
         return load_file(path, out, err);
@@ -822,9 +510,11 @@ plmm_status plmm_tokenizer_load(const char *path, plmm_tokenizer **out, plmm_err
     if (plmm_path_exists(file) && plmm_path_exists(merges)) {
         return tokenizer_load_merges(file, merges, out, err);
     }
-    return plmm_fail(err, PLMM_ERR_NOTFOUND,
-                     "%s has no tokenizer.json, no tokenizer.bin and no vocab.json with merges.txt",
-                     path);
+    return plmm_fail(
+        err, PLMM_ERR_NOTFOUND,
+        "%s has no tokenizer.json, tokenizer.model or tokenizer.bin, and no vocab.json "
+        "with merges.txt",
+        path);
 }
 
 plmm_status plmm_tokenizer_save(const plmm_tokenizer *t, const char *dir, plmm_error *err)

@@ -8,6 +8,7 @@
 enum token_kind {
     TOKEN_HOLE, /* an id that no token has */
     TOKEN_TEXT,
+    TOKEN_ADDED,   /* an ordinary text that only added_tokens knows: never the result of a merge */
     TOKEN_BYTE,    /* "<0x0A>": one byte */
     TOKEN_SPECIAL, /* control token: never part of a text */
 };
@@ -59,10 +60,11 @@ typedef enum prefix_kind {
 
 enum { NORMAL_STEPS_MAX = 8, SPLITS_MAX = 8 };
 
-typedef struct merge {
-    uint64_t pair; /* left << 32 | right; MERGE_FREE: an empty slot */
-    uint32_t rank, id;
-} merge;
+enum {
+    TABLES_MAX = 14 << 20, /* bytes of one tokenizer's tables; what needs more is refused */
+    MERGE_RANKS = (1 << 24) - 1,
+};
+_Static_assert(PLMM_TOKENIZER_VOCAB_MAX <= 1 << 20, "two ids and a rank share 64 bits");
 #define MERGE_FREE UINT64_MAX
 
 struct plmm_tokenizer {
@@ -71,10 +73,14 @@ struct plmm_tokenizer {
     token *tokens;
     char *blob;
     size_t blob_len, blob_cap;
+    size_t room;     /* bytes that the tables may still take */
     uint32_t *slots; /* hash of contents: id + 1, 0 free */
+    uint32_t *words; /* the same of texts that are one token for certain; see tokenizer_add_words */
     uint32_t slots_mask;
-    merge *merges; /* hash of pairs */
-    uint32_t merges_mask;
+    /* Hash of pairs: left << 44 | right << 24 | rank, MERGE_FREE, and what it becomes. */
+    uint64_t *pairs;
+    uint32_t *pair_ids;
+    uint32_t pairs_mask;
     int32_t byte_id[256]; /* the token of a single byte, or -1 */
     int32_t unk, bos, eos;
     int32_t prefix_bos, suffix_eos; /* what the template adds; -1 nothing */
@@ -95,12 +101,25 @@ struct plmm_tokenizer {
     const char *source_name;
 };
 
-/* An empty tokenizer of n ids, all holes, with room for n_merges. NULL: out of memory. */
-plmm_tokenizer *tokenizer_alloc(bpe_style style, uint32_t n, size_t n_merges);
+/* What the tables are made for. */
+typedef struct table_sizes {
+    uint32_t ids;  /* one more than the largest */
+    size_t merges; /* 0: tokenizer_reserve_merges comes later */
+    size_t blob;   /* bytes of all contents, twice if they are stored raw as well */
+    size_t added;
+    size_t scratch; /* bytes that the reader takes beside the tables */
+} table_sizes;
 
-/* Keeps a copy of the file. */
+/* An empty tokenizer, all ids holes. PLMM_ERR_UNSUPPORTED when its tables would take more than
+ * TABLES_MAX, PLMM_ERR_NOMEM. */
+plmm_status tokenizer_new(bpe_style style, const table_sizes *z, plmm_tokenizer **out,
+                          plmm_error *err) PLMM_NODISCARD;
+plmm_status tokenizer_reserve_merges(plmm_tokenizer *t, size_t n, plmm_error *err) PLMM_NODISCARD;
+
+/* Keeps a copy of the file, or the block itself (of plmm_alloc) even on failure of the caller. */
 plmm_status tokenizer_keep_source(plmm_tokenizer *t, const char *bytes, size_t len,
-                                  const char *name, plmm_error *err);
+                                  const char *name, plmm_error *err) PLMM_NODISCARD;
+void tokenizer_take_source(plmm_tokenizer *t, char *bytes, size_t len, const char *name);
 
 /* Gives id its content; raw bytes are derived from the style. PLMM_ERR_FORMAT if the id is taken or
  * out of range or the content too long; a content that is there already keeps its first id unless
@@ -111,17 +130,86 @@ plmm_status tokenizer_set(plmm_tokenizer *t, uint32_t id, const char *content, s
 /* Id of the token with this content, or -1. */
 int32_t tokenizer_lookup(const plmm_tokenizer *t, const char *content, size_t len);
 
-/* A merge of two tokens into one; the first entry of a pair stays. n_merges of tokenizer_alloc
- * bounds the calls. */
+/* A merge of two tokens into one; the first entry of a pair stays. What was reserved bounds the
+ * calls; rank < MERGE_RANKS. */
 void tokenizer_add_merge(plmm_tokenizer *t, uint32_t left, uint32_t right, uint32_t rank,
                          uint32_t id);
-const merge *tokenizer_find_merge(const plmm_tokenizer *t, uint32_t left, uint32_t right);
+
+/* Where the merge of a pair is, or UINT32_MAX. */
+static inline uint32_t tokenizer_find_merge(const plmm_tokenizer *t, uint32_t left, uint32_t right)
+{
+    uint64_t pair = (uint64_t)left << 20 | right;
+    uint32_t i = (uint32_t)(pair * 0x9E3779B97F4A7C15u >> 32) & t->pairs_mask;
+    while (t->pairs[i] >> 24 != pair) {
+        if (t->pairs[i] == MERGE_FREE) {
+            return UINT32_MAX;
+        }
+        i = (i + 1) & t->pairs_mask;
+    }
+    return t->pairs[i] != MERGE_FREE ? i : UINT32_MAX;
+}
+
+static inline uint32_t tokenizer_rank(const plmm_tokenizer *t, uint32_t at)
+{
+    return (uint32_t)t->pairs[at] & 0xFFFFFFu;
+}
+
+/* The token that a word is, without looking at merges; -1: unknown, merge it. */
+int32_t tokenizer_word(const plmm_tokenizer *t, const char *word, size_t n);
+
+/* Once the tokens and merges are there, before added tokens: finds the tokens whose own text
+ * merges into them (or, with ignore_merges, all), for tokenizer_word. PLMM_ERR_NOMEM. */
+plmm_status tokenizer_add_words(plmm_tokenizer *t, plmm_error *err) PLMM_NODISCARD;
+
+/* A word of code points under byte_fallback: cut where a separator follows something else. */
+bool tokenizer_separates(const char *s, size_t n, size_t at, const char *sep, size_t len);
 
 /* Copies bytes into the blob; returns the offset, UINT32_MAX when out of memory. */
 uint32_t tokenizer_store(plmm_tokenizer *t, const char *bytes, size_t len);
 
 /* Once all tokens and added tokens are there: byte_id, usual names, search lists. */
 plmm_status tokenizer_finish(plmm_tokenizer *t, plmm_error *err);
+
+/* The readers, which leave the source to the caller. */
+plmm_status tokenizer_read_json(const char *json, size_t len, const char *name,
+                                plmm_tokenizer **out, plmm_error *err) PLMM_NODISCARD;
+plmm_status tokenizer_read_llama2c(const uint8_t *bytes, size_t len, const char *name,
+                                   plmm_tokenizer **out, plmm_error *err) PLMM_NODISCARD;
+plmm_status tokenizer_read_sentence(const uint8_t *bytes, size_t len, const char *name,
+                                    plmm_tokenizer **out, plmm_error *err) PLMM_NODISCARD;
+
+/* --- vocabularies with scores instead of merges --- */
+
+/* Kinds of pieces as SentencePiece and GGUF number them. */
+enum piece_kind {
+    PIECE_NORMAL = 1,
+    PIECE_UNKNOWN,
+    PIECE_CONTROL,
+    PIECE_USER, /* cut out of the text before anything is merged */
+    PIECE_UNUSED,
+    PIECE_BYTE
+};
+typedef struct scored_piece {
+    const char *s;
+    size_t n;
+    float score; /* finite */
+    enum piece_kind kind;
+} scored_piece;
+
+/* Any two neighbours whose concatenation is a token merge, the highest score first, the leftmost
+ * of equals. `at` gives piece after piece, called n times from `begin` on (an opaque position that
+ * it moves). */
+typedef struct scored_vocab {
+    uint32_t n;
+    size_t content; /* bytes of all pieces */
+    size_t cut;  /* pieces that are cut out of texts: of the user, control, unknown; or 0: none */
+    bool spaces; /* pieces write a space as it is, not as U+2581 */
+    size_t begin;
+    scored_piece (*at)(const void *ctx, size_t *position);
+    const void *ctx;
+} scored_vocab;
+plmm_status tokenizer_from_scores(const scored_vocab *v, plmm_tokenizer **out,
+                                  plmm_error *err) PLMM_NODISCARD;
 
 /* From vocab.json and merges.txt. */
 plmm_status tokenizer_load_merges(const char *vocab, const char *merges, plmm_tokenizer **out,
@@ -157,6 +245,7 @@ typedef struct bpe_scratch {
     bpe_entry *heap;
     size_t n_heap, heap_cap;
 } bpe_scratch;
+/* Appends the ids of a word by merging. */
 plmm_status bpe_encode(const plmm_tokenizer *t, const char *word, size_t n, bpe_scratch *s,
                        plmm_ids *out, plmm_error *err) PLMM_NODISCARD;
 void bpe_scratch_free(bpe_scratch *s);

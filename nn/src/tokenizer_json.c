@@ -1,4 +1,6 @@
-/* Reader of tokenizer.json (Hugging Face tokenizers). Each part is either understood or refused. */
+/* Reader of tokenizer.json (Hugging Face tokenizers). Each part is either understood or refused.
+ * The vocabulary and the merges are read where they lie in the text; only the small parts become
+ * trees. */
 #include "tokenizer_internal.h"
 #include "unicode.h"
 
@@ -6,6 +8,7 @@
 #include <string.h>
 
 #include "plmm/alloc.h"
+#include "plmm/json_walk.h"
 
 #define META "\xE2\x96\x81"
 
@@ -26,111 +29,143 @@ static bool is_type(const plmm_json *node, const char *type)
 }
 
 /* A member that, if true, or a text, if not empty, asks for something that is not implemented. */
-static plmm_status refuse(const plmm_json *node, const char *where, const char *const *keys,
+static plmm_status refuse(plmm_json_slice node, const char *where, const char *const *keys,
                           plmm_error *err)
 {
     for (; *keys != NULL; keys++) {
-        const plmm_json *v = plmm_json_get(node, *keys);
-        const char *text = plmm_json_text(v);
-        bool set = text != NULL ? text[0] != '\0' : !is_null(v);
-        if (set && plmm_json_type_of(v) == PLMM_JSON_BOOL) {
-            set = plmm_json_true(v);
-        }
-        if (set) {
+        plmm_json_slice v = plmm_json_slice_get(node, *keys);
+        plmm_json_type type = plmm_json_slice_type(v);
+        bool unset = type == PLMM_JSON_NULL || plmm_json_slice_is(v, "") ||
+                     (type == PLMM_JSON_BOOL && !plmm_json_slice_true(v));
+        if (!unset) {
             return plmm_fail(err, PLMM_ERR_UNSUPPORTED, "%s.%s is not supported", where, *keys);
         }
     }
     return PLMM_OK;
 }
 
+static plmm_status flag(plmm_json_slice node, const char *key, bool *out, plmm_error *err)
+{
+    plmm_json_slice v = plmm_json_slice_get(node, key);
+    plmm_json_type type = plmm_json_slice_type(v);
+    if (type != PLMM_JSON_NULL && type != PLMM_JSON_BOOL) {
+        return plmm_fail(err, PLMM_ERR_FORMAT, "model.%s is neither true nor false", key);
+    }
+    *out = plmm_json_slice_true(v);
+    return PLMM_OK;
+}
+
 /* --- vocabulary and merges --- */
 
-/* One more than the largest id of vocab and added_tokens. */
-static plmm_status count_ids(const plmm_json *root, const plmm_json *vocab, uint32_t *n,
-                             plmm_error *err)
+/* What a slice says, for a message. */
+static const char *quote(plmm_json_slice v, char buf[48])
 {
-    double top = -1;
-    for (const plmm_json *v = plmm_json_first(vocab); v != NULL; v = plmm_json_next(v)) {
-        double id = plmm_json_number(v);
-        if (plmm_json_type_of(v) != PLMM_JSON_NUMBER || id < 0 || id >= PLMM_TOKENIZER_VOCAB_MAX ||
-            id != (double)(uint32_t)id) {
-            return plmm_fail(err, PLMM_ERR_FORMAT,
-                             "the vocabulary's token \"%.40s\" has no id in 0..%d",
-                             plmm_json_key(v), (int)PLMM_TOKENIZER_VOCAB_MAX - 1);
-        }
-        top = id > top ? id : top;
+    size_t n = v.len < 41 ? v.len : 40;
+    (void)snprintf(buf, 48, "%.*s%s", (int)n, v.len > 0 ? v.at : "", n < v.len ? "..." : "");
+    return buf;
+}
+
+static plmm_status id_of(plmm_json_slice key, plmm_json_slice value, uint32_t *id, plmm_error *err)
+{
+    uint64_t v;
+    char buf[48];
+    if (!plmm_json_slice_whole(value, PLMM_TOKENIZER_VOCAB_MAX - 1, &v)) {
+        return plmm_fail(err, PLMM_ERR_FORMAT, "the token %s has no id in 0..%d", quote(key, buf),
+                         (int)PLMM_TOKENIZER_VOCAB_MAX - 1);
     }
-    const plmm_json *added = plmm_json_get(root, "added_tokens");
-    for (const plmm_json *a = plmm_json_first(added); a != NULL; a = plmm_json_next(a)) {
-        uint32_t id;
-        PLMM_TRY(
-            plmm_json_need_u32(a, "added_tokens", "id", 0, PLMM_TOKENIZER_VOCAB_MAX - 1, &id, err));
-        top = id > top ? id : top;
+    *id = (uint32_t)v;
+    return PLMM_OK;
+}
+
+/* What the tables of this file need. */
+static plmm_status survey(plmm_json_slice vocab, plmm_json_slice merges, plmm_json_slice added,
+                          table_sizes *z, plmm_error *err)
+{
+    plmm_json_walk w;
+    uint32_t id = 0;
+    *z = (table_sizes){.merges = plmm_json_slice_count(merges)};
+    for (plmm_json_walk_init(&w, vocab); plmm_json_walk_next(&w);) {
+        PLMM_TRY(id_of(w.key, w.value, &id, err));
+        z->ids = id >= z->ids ? id + 1 : z->ids;
+        z->blob += 2 * w.key.len;
     }
-    if (top < 0) {
+    for (plmm_json_walk_init(&w, added); plmm_json_walk_next(&w);) {
+        plmm_json_slice content = plmm_json_slice_get(w.value, "content");
+        PLMM_TRY(id_of(content, plmm_json_slice_get(w.value, "id"), &id, err));
+        z->ids = id >= z->ids ? id + 1 : z->ids;
+        z->blob += 2 * content.len;
+        z->added++;
+    }
+    if (z->ids == 0) {
         return plmm_fail(err, PLMM_ERR_FORMAT, "the vocabulary is empty");
     }
-    *n = (uint32_t)top + 1;
     return PLMM_OK;
 }
 
-static plmm_status read_vocab(plmm_tokenizer *t, const plmm_json *vocab, plmm_error *err)
+static plmm_status read_vocab(plmm_tokenizer *t, plmm_json_slice vocab, plmm_error *err)
 {
-    for (const plmm_json *v = plmm_json_first(vocab); v != NULL; v = plmm_json_next(v)) {
-        const char *content = plmm_json_key(v);
-        PLMM_TRY(tokenizer_set(t, (uint32_t)plmm_json_number(v), content, strlen(content),
-                               TOKEN_TEXT, true, err));
+    plmm_json_walk w;
+    for (plmm_json_walk_init(&w, vocab); plmm_json_walk_next(&w);) {
+        char content[PLMM_TOKENIZER_TOKEN_MAX + 1];
+        uint32_t id = 0;
+        PLMM_TRY(id_of(w.key, w.value, &id, err));
+        size_t n = plmm_json_slice_text(w.key, content, sizeof content);
+        if (n == SIZE_MAX) {
+            return plmm_fail(err, PLMM_ERR_FORMAT, "token %u has more than %d bytes", id,
+                             (int)PLMM_TOKENIZER_TOKEN_MAX);
+        }
+        PLMM_TRY(tokenizer_set(t, id, content, n, TOKEN_TEXT, true, err));
     }
     return PLMM_OK;
 }
 
-/* The two halves of a merge: "a b" or ["a", "b"]. */
-static bool halves_of(const plmm_json *m, const char **a, size_t *a_len, const char **b,
-                      size_t *b_len)
+/* The two halves of a merge, "a b" or ["a", "b"], one after the other in `both`. */
+static bool halves_of(plmm_json_slice m, char both[2 * PLMM_TOKENIZER_TOKEN_MAX + 2], size_t *a_len,
+                      size_t *len)
 {
-    const char *text = plmm_json_text(m);
-    if (text != NULL) {
-        const char *space = strchr(text, ' ');
+    enum { CAP = PLMM_TOKENIZER_TOKEN_MAX + 1 };
+    if (plmm_json_slice_type(m) == PLMM_JSON_STRING) {
+        *len = plmm_json_slice_text(m, both, 2 * CAP);
+        char *space = *len != SIZE_MAX ? strchr(both, ' ') : NULL;
         if (space == NULL) {
             return false;
         }
-        *a = text;
-        *a_len = (size_t)(space - text);
-        *b = space + 1;
-        *b_len = strlen(*b);
+        *a_len = (size_t)(space - both);
+        --*len;
+        memmove(space, space + 1, *len - *a_len);
         return true;
     }
-    const plmm_json *first = plmm_json_first(m);
-    const plmm_json *second = first != NULL ? plmm_json_next(first) : NULL;
-    *a = plmm_json_text(first);
-    *b = plmm_json_text(second);
-    if (*a == NULL || *b == NULL || plmm_json_next(second) != NULL) {
+    plmm_json_walk w;
+    plmm_json_walk_init(&w, m);
+    if (!plmm_json_walk_next(&w)) {
         return false;
     }
-    *a_len = strlen(*a);
-    *b_len = strlen(*b);
-    return true;
+    *a_len = plmm_json_slice_text(w.value, both, CAP);
+    if (*a_len == SIZE_MAX || !plmm_json_walk_next(&w)) {
+        return false;
+    }
+    size_t b_len = plmm_json_slice_text(w.value, both + *a_len, CAP);
+    *len = *a_len + b_len;
+    return b_len != SIZE_MAX && !plmm_json_walk_next(&w);
 }
 
-static plmm_status read_merges(plmm_tokenizer *t, const plmm_json *merges, plmm_error *err)
+static plmm_status read_merges(plmm_tokenizer *t, plmm_json_slice merges, plmm_error *err)
 {
+    plmm_json_walk w;
     uint32_t rank = 0;
-    for (const plmm_json *m = plmm_json_first(merges); m != NULL; m = plmm_json_next(m), rank++) {
-        const char *a, *b;
-        size_t a_len, b_len;
-        char both[2 * PLMM_TOKENIZER_TOKEN_MAX];
-        if (!halves_of(m, &a, &a_len, &b, &b_len) || a_len > PLMM_TOKENIZER_TOKEN_MAX ||
-            b_len > PLMM_TOKENIZER_TOKEN_MAX) {
+    for (plmm_json_walk_init(&w, merges); plmm_json_walk_next(&w); rank++) {
+        char both[2 * PLMM_TOKENIZER_TOKEN_MAX + 2], buf[48];
+        size_t a_len, len;
+        if (!halves_of(w.value, both, &a_len, &len)) {
             return plmm_fail(err, PLMM_ERR_FORMAT, "merge %u is no pair of tokens", rank);
         }
-        memcpy(both, a, a_len);
-        memcpy(both + a_len, b, b_len);
-        int32_t left = tokenizer_lookup(t, a, a_len), right = tokenizer_lookup(t, b, b_len);
-        int32_t id = tokenizer_lookup(t, both, a_len + b_len);
+        int32_t left = tokenizer_lookup(t, both, a_len);
+        int32_t right = tokenizer_lookup(t, both + a_len, len - a_len);
+        int32_t id = tokenizer_lookup(t, both, len);
         if (left < 0 || right < 0 || id < 0) {
             return plmm_fail(err, PLMM_ERR_FORMAT,
-                             "merge %u (\"%.40s\") uses a token that the vocabulary lacks", rank,
-                             a);
+                             "merge %u (%s) uses a token that the vocabulary lacks", rank,
+                             quote(w.value, buf));
         }
         tokenizer_add_merge(t, (uint32_t)left, (uint32_t)right, rank, (uint32_t)id);
     }
@@ -154,8 +189,8 @@ static plmm_status read_added(plmm_tokenizer *t, const plmm_json *node, added_to
     size_t len = strlen(content);
     int32_t there = tokenizer_lookup(t, content, len);
     if (there < 0) {
-        PLMM_TRY(
-            tokenizer_set(t, a->id, content, len, special ? TOKEN_SPECIAL : TOKEN_TEXT, true, err));
+        PLMM_TRY(tokenizer_set(t, a->id, content, len, special ? TOKEN_SPECIAL : TOKEN_ADDED, true,
+                               err));
     } else if ((uint32_t)there != a->id) {
         return plmm_fail(err, PLMM_ERR_FORMAT,
                          "added token \"%.40s\" has id %u, but %d in the vocabulary", content,
@@ -181,25 +216,24 @@ static plmm_status read_added(plmm_tokenizer *t, const plmm_json *node, added_to
         a->pattern = tokenizer_store(t, normal.text, normal.len);
         a->len = (uint32_t)normal.len;
         rc = a->pattern == UINT32_MAX
-                 ? plmm_fail(err, PLMM_ERR_NOMEM, "cannot hold the tokens: out of memory")
+                 ? plmm_fail(err, PLMM_ERR_NOMEM,
+                             "cannot hold the tokens: out of memory, or of the tables' room")
                  : PLMM_OK;
     }
     plmm_text_free(&normal);
     return rc;
 }
 
-static plmm_status read_all_added(plmm_tokenizer *t, const plmm_json *list, plmm_error *err)
+static plmm_status read_all_added(plmm_tokenizer *t, plmm_json_slice list, plmm_error *err)
 {
-    size_t n = plmm_json_count(list);
-    if (n == 0) {
-        return PLMM_OK;
-    }
-    t->added = plmm_alloc(n, sizeof *t->added);
-    if (t->added == NULL) {
-        return plmm_fail(err, PLMM_ERR_NOMEM, "cannot hold %zu added tokens", n);
-    }
-    for (const plmm_json *a = plmm_json_first(list); a != NULL; a = plmm_json_next(a)) {
-        PLMM_TRY(read_added(t, a, &t->added[t->n_added], err));
+    enum { NODES = 64 }; /* of one */
+    plmm_json_walk w;
+    for (plmm_json_walk_init(&w, list); plmm_json_walk_next(&w);) {
+        plmm_json *a;
+        PLMM_TRY(plmm_json_slice_tree(w.value, "added_tokens", NODES, &a, err));
+        plmm_status rc = read_added(t, a, &t->added[t->n_added], err);
+        plmm_json_free(a);
+        PLMM_TRY(rc);
         t->n_added++;
     }
     return PLMM_OK;
@@ -405,19 +439,20 @@ static plmm_status read_decoder(plmm_tokenizer *t, const plmm_json *node, unsign
 }
 
 /* The first special token before the text and the first after it. */
-static void read_template(plmm_tokenizer *t, const plmm_json *node)
+static plmm_status read_template(plmm_tokenizer *t, const plmm_json *node, unsigned depth,
+                                 plmm_error *err)
 {
     if (is_type(node, "Sequence")) {
         const plmm_json *list = plmm_json_get(node, "processors");
         for (const plmm_json *s = plmm_json_first(list); s != NULL; s = plmm_json_next(s)) {
-            if (!is_type(s, "Sequence")) {
-                read_template(t, s);
+            if (depth < 4) {
+                PLMM_TRY(read_template(t, s, depth + 1, err));
             }
         }
-        return;
+        return PLMM_OK;
     }
     if (!is_type(node, "TemplateProcessing")) {
-        return;
+        return PLMM_OK;
     }
     bool after = false;
     const plmm_json *list = plmm_json_get(node, "single");
@@ -429,63 +464,103 @@ static void read_template(plmm_tokenizer *t, const plmm_json *node)
         }
         after = after || plmm_json_get(s, "Sequence") != NULL;
     }
+    return PLMM_OK;
 }
 
 /* --- the whole --- */
 
-static plmm_status read_model(plmm_tokenizer *t, const plmm_json *model, plmm_error *err)
+static plmm_status read_unknown(plmm_tokenizer *t, plmm_json_slice model, plmm_error *err)
+{
+    char unk[PLMM_TOKENIZER_TOKEN_MAX + 1];
+    plmm_json_slice v = plmm_json_slice_get(model, "unk_token");
+    if (plmm_json_slice_type(v) == PLMM_JSON_NULL) {
+        return PLMM_OK;
+    }
+    if (plmm_json_slice_text(v, unk, sizeof unk) == SIZE_MAX) {
+        return plmm_fail(err, PLMM_ERR_FORMAT, "model.unk_token is no text of at most %d bytes",
+                         (int)PLMM_TOKENIZER_TOKEN_MAX);
+    }
+    t->unk = plmm_tokenizer_find(t, unk);
+    return PLMM_OK;
+}
+
+static plmm_status read_model(plmm_tokenizer *t, plmm_json_slice model, plmm_error *err)
 {
     static const char *const refused[] = {"dropout", "continuing_subword_prefix",
                                           "end_of_word_suffix", NULL};
-    const char *unk = NULL;
     PLMM_TRY(refuse(model, "model", refused, err));
-    PLMM_TRY(plmm_json_may_bool(model, "model", "byte_fallback", &t->byte_fallback, err));
-    PLMM_TRY(plmm_json_may_bool(model, "model", "fuse_unk", &t->fuse_unk, err));
-    PLMM_TRY(plmm_json_may_bool(model, "model", "ignore_merges", &t->ignore_merges, err));
-    PLMM_TRY(plmm_json_may_text(model, "model", "unk_token", PLMM_TOKENIZER_TOKEN_MAX, &unk, err));
+    PLMM_TRY(flag(model, "byte_fallback", &t->byte_fallback, err));
+    PLMM_TRY(flag(model, "fuse_unk", &t->fuse_unk, err));
+    PLMM_TRY(flag(model, "ignore_merges", &t->ignore_merges, err));
     if (t->ignore_merges && t->style != STYLE_BYTES) {
         return plmm_fail(err, PLMM_ERR_UNSUPPORTED,
                          "model.ignore_merges is supported for byte-level tokenizers only");
     }
-    PLMM_TRY(read_vocab(t, plmm_json_get(model, "vocab"), err));
-    PLMM_TRY(read_merges(t, plmm_json_get(model, "merges"), err));
-    if (unk != NULL) {
-        t->unk = plmm_tokenizer_find(t, unk);
-    }
-    return PLMM_OK;
+    PLMM_TRY(read_vocab(t, plmm_json_slice_get(model, "vocab"), err));
+    PLMM_TRY(read_merges(t, plmm_json_slice_get(model, "merges"), err));
+    PLMM_TRY(read_unknown(t, model, err));
+    return tokenizer_add_words(t, err);
 }
 
-static plmm_status read_rest(plmm_tokenizer *t, const plmm_json *root, plmm_error *err)
+/* One of the small parts, as a tree. */
+static plmm_status read_part(plmm_tokenizer *t, plmm_json_slice root, const char *name,
+                             plmm_status (*read)(plmm_tokenizer *, const plmm_json *, unsigned,
+                                                 plmm_error *),
+                             plmm_error *err)
 {
-    PLMM_TRY(read_model(t, plmm_json_get(root, "model"), err));
-    PLMM_TRY(read_normal(t, plmm_json_get(root, "normalizer"), 0, err));
-    PLMM_TRY(read_all_added(t, plmm_json_get(root, "added_tokens"), err));
-    PLMM_TRY(read_decoder(t, plmm_json_get(root, "decoder"), 0, err));
-    read_template(t, plmm_json_get(root, "post_processor"));
+    enum { NODES = 4096 };
+    plmm_json *part;
+    PLMM_TRY(plmm_json_slice_tree(plmm_json_slice_get(root, name), name, NODES, &part, err));
+    plmm_status rc = read(t, part, 0, err);
+    plmm_json_free(part);
+    return rc;
+}
+
+static plmm_status read_parts(plmm_tokenizer *t, plmm_json_slice root, plmm_error *err)
+{
+    PLMM_TRY(read_part(t, root, "pre_tokenizer", read_pre, err));
+    PLMM_TRY(read_model(t, plmm_json_slice_get(root, "model"), err));
+    PLMM_TRY(read_part(t, root, "normalizer", read_normal, err));
+    PLMM_TRY(read_all_added(t, plmm_json_slice_get(root, "added_tokens"), err));
+    PLMM_TRY(read_part(t, root, "decoder", read_decoder, err));
+    PLMM_TRY(read_part(t, root, "post_processor", read_template, err));
     return tokenizer_finish(t, err);
 }
 
-static plmm_status read_root(const plmm_json *root, plmm_tokenizer **out, plmm_error *err)
+static plmm_status need(plmm_json_slice node, const char *where, plmm_json_type type,
+                        plmm_error *err)
 {
-    const plmm_json *model, *vocab, *merges, *added = NULL;
-    PLMM_TRY(plmm_json_need_node(root, "tokenizer", "model", PLMM_JSON_OBJECT, &model, err));
-    if (!is_type(model, "BPE") && !is_type(model, "")) {
-        return plmm_fail(err, PLMM_ERR_UNSUPPORTED,
-                         "model.type is \"%.40s\", only \"BPE\" is supported", type_of(model));
+    return plmm_json_slice_type(node) == type
+               ? PLMM_OK
+               : plmm_fail(err, PLMM_ERR_FORMAT, "%s is not %s", where,
+                           type == PLMM_JSON_OBJECT ? "an object" : "an array");
+}
+
+static plmm_status read_root(plmm_json_slice root, plmm_tokenizer **out, plmm_error *err)
+{
+    char buf[48];
+    plmm_json_slice model = plmm_json_slice_get(root, "model");
+    PLMM_TRY(need(model, "model", PLMM_JSON_OBJECT, err));
+    plmm_json_slice type = plmm_json_slice_get(model, "type");
+    if (plmm_json_slice_type(type) == PLMM_JSON_STRING && !plmm_json_slice_is(type, "BPE") &&
+        !plmm_json_slice_is(type, "")) {
+        return plmm_fail(err, PLMM_ERR_UNSUPPORTED, "model.type is %s, only \"BPE\" is supported",
+                         quote(type, buf));
     }
-    PLMM_TRY(plmm_json_need_node(model, "model", "vocab", PLMM_JSON_OBJECT, &vocab, err));
-    PLMM_TRY(plmm_json_need_node(model, "model", "merges", PLMM_JSON_ARRAY, &merges, err));
-    PLMM_TRY(plmm_json_may_node(root, "tokenizer", "added_tokens", PLMM_JSON_ARRAY, &added, err));
-    uint32_t n = 0;
-    PLMM_TRY(count_ids(root, vocab, &n, err));
-    plmm_tokenizer *t = tokenizer_alloc(STYLE_SENTENCE, n, plmm_json_count(merges));
-    if (t == NULL) {
-        return plmm_fail(err, PLMM_ERR_NOMEM, "cannot hold %u tokens: out of memory", n);
+    plmm_json_slice vocab = plmm_json_slice_get(model, "vocab");
+    plmm_json_slice merges = plmm_json_slice_get(model, "merges");
+    plmm_json_slice added = plmm_json_slice_get(root, "added_tokens");
+    PLMM_TRY(need(vocab, "model.vocab", PLMM_JSON_OBJECT, err));
+    PLMM_TRY(need(merges, "model.merges", PLMM_JSON_ARRAY, err));
+    if (plmm_json_slice_type(added) != PLMM_JSON_NULL) {
+        PLMM_TRY(need(added, "added_tokens", PLMM_JSON_ARRAY, err));
     }
-    plmm_status rc = read_pre(t, plmm_json_get(root, "pre_tokenizer"), 0, err);
-    if (rc == PLMM_OK) {
-        rc = read_rest(t, root, err);
-    }
+    table_sizes z;
+    plmm_tokenizer *t;
+    PLMM_TRY(survey(vocab, merges, added, &z, err));
+    z.merges += z.merges == 0; /* reserves a table in any case */
+    PLMM_TRY(tokenizer_new(STYLE_SENTENCE, &z, &t, err));
+    plmm_status rc = read_parts(t, root, err);
     if (rc != PLMM_OK) {
         plmm_tokenizer_free(t);
         return rc;
@@ -494,21 +569,11 @@ static plmm_status read_root(const plmm_json *root, plmm_tokenizer **out, plmm_e
     return PLMM_OK;
 }
 
-plmm_status plmm_tokenizer_parse_json(const char *json, size_t len, const char *name,
-                                      plmm_tokenizer **out, plmm_error *err)
+plmm_status tokenizer_read_json(const char *json, size_t len, const char *name,
+                                plmm_tokenizer **out, plmm_error *err)
 {
-    plmm_json *root;
-    plmm_tokenizer *t = NULL;
-    PLMM_TRY(plmm_json_parse(json, len, name, NULL, &root, err));
-    plmm_status rc = read_root(root, &t, err);
-    plmm_json_free(root);
-    if (rc == PLMM_OK) {
-        rc = tokenizer_keep_source(t, json, len, "tokenizer.json", err);
-    }
-    if (rc != PLMM_OK) {
-        plmm_tokenizer_free(t);
-        return plmm_fail_in(err, rc, "cannot use tokenizer %s", name);
-    }
-    *out = t;
-    return PLMM_OK;
+    plmm_json_slice root;
+    PLMM_TRY(plmm_json_check(json, len, name, NULL, &root, err));
+    plmm_status rc = read_root(root, out, err);
+    return rc == PLMM_OK ? rc : plmm_fail_in(err, rc, "cannot use tokenizer %s", name);
 }

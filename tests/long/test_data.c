@@ -117,6 +117,8 @@ static void check_llama_cpp(const char *inp, const char *out, const plmm_tokeniz
 
 static void check_tokenizers(void)
 {
+    static const char *const llama2[] = {"tokenizers/llama2-32k/tokenizer.bin",
+                                         "tokenizers/llama2-32k/tokenizer.model"};
     plmm_error err = {0};
     plmm_tokenizer *t = NULL;
     CHECK(plmm_tokenizer_load(at("tokenizers/gpt2"), &t, &err) == PLMM_OK, "%s", err.msg);
@@ -127,13 +129,16 @@ static void check_tokenizers(void)
     }
     plmm_tokenizer_free(t);
     t = NULL;
-    CHECK(plmm_tokenizer_load(at("tokenizers/llama2-32k/tokenizer.bin"), &t, &err) == PLMM_OK, "%s",
-          err.msg);
-    if (t != NULL) {
-        check_llama_cpp("tokenizers/llama.cpp-vocab/ggml-vocab-llama-spm.gguf.inp",
-                        "tokenizers/llama.cpp-vocab/ggml-vocab-llama-spm.gguf.out", t);
+    for (size_t i = 0; i < COUNT(llama2); i++) {
+        CHECK(plmm_tokenizer_load(at(llama2[i]), &t, &err) == PLMM_OK, "%s", err.msg);
+        if (t != NULL) {
+            CHECK(plmm_tokenizer_bos(t) == 1 && plmm_tokenizer_eos(t) == 2, "%s", llama2[i]);
+            check_llama_cpp("tokenizers/llama.cpp-vocab/ggml-vocab-llama-spm.gguf.inp",
+                            "tokenizers/llama.cpp-vocab/ggml-vocab-llama-spm.gguf.out", t);
+        }
+        plmm_tokenizer_free(t);
+        t = NULL;
     }
-    plmm_tokenizer_free(t);
 }
 
 /* The three versions of one llama2.c model hold the same weights. */

@@ -5,7 +5,10 @@
 #include "plmm/file.h"
 #include "plmm/json.h"
 #include "plmm/tokenizer.h"
+#include "sentence.h"
 #include "test.h"
+
+#include <math.h>
 
 static bool same(const plmm_ids *ids, const plmm_json *list)
 {
@@ -158,6 +161,109 @@ static void test_llama2c(void)
     plmm_store_le32(b.bytes + 8, UINT32_MAX);
     CHECK(plmm_tokenizer_parse_llama2c(b.bytes, b.n, "t", &t, &err) == PLMM_ERR_FORMAT &&
               strstr(err.msg, "impossible length") != NULL,
+          "%s", err.msg);
+}
+
+/* --- SentencePiece --- */
+
+enum { MODEL_BYTES = 8192 };
+
+/* The pieces of small_bin with U+2581 for spaces, and one of the user. */
+static sentence_file small_model(uint8_t bytes[MODEL_BYTES])
+{
+    static const char *const words[] = {"\xE2\x96\x81",
+                                        "a",
+                                        "b",
+                                        "c",
+                                        "\xE2\x96\x81"
+                                        "a",
+                                        "ab",
+                                        "bc",
+                                        "abc"};
+    static const float scores[] = {-9, -9, -9, -9, -4, -1, -2, -3};
+    sentence_file f = {bytes, 0};
+    sentence_piece(&f, "<unk>", 0, 2);
+    sentence_piece(&f, "<s>", 0, 3);
+    sentence_piece(&f, "</s>", 0, 3);
+    for (unsigned i = 0; i < 256; i++) {
+        char s[8];
+        (void)snprintf(s, sizeof s, "<0x%02X>", i);
+        sentence_piece(&f, s, 0, 6);
+    }
+    for (size_t i = 0; i < COUNT(words); i++) {
+        sentence_piece(&f, words[i], scores[i], 1);
+    }
+    sentence_piece(&f,
+                   "a\xE2\x96\x81"
+                   "a",
+                   0, 4);
+    sentence_specs(&f, 2, 0);
+    return f;
+}
+
+static void check_ids(const plmm_tokenizer *t, const char *text, const char *want);
+
+static void test_sentence(void)
+{
+    uint8_t bytes[MODEL_BYTES];
+    sentence_file f = small_model(bytes);
+    plmm_tokenizer *t = NULL;
+    plmm_error err = {0};
+    size_t len;
+    const char *name;
+    CHECK(plmm_tokenizer_parse_sentence(f.bytes, f.n, "t", &t, &err) == PLMM_OK, "%s", err.msg);
+    if (t == NULL) {
+        return;
+    }
+    check_ids(t, "", "");
+    check_ids(t, "ab", "259 264 "); /* ab of -1 before _a of -4 */
+    check_ids(t, "a", "263 ");
+    check_ids(t, " a", "259 263 "); /* the prefix comes in any case */
+    check_ids(t, "abc", "259 266 ");
+    check_ids(t, "bca", "259 265 260 ");
+    check_ids(t, "ba ab", "259 261 267 261 "); /* the user's piece is never cut */
+    check_ids(t, "<s>", "1 ");                 /* as asked for */
+    check_ids(t, "\xC3\xA9", "259 198 172 ");
+    CHECK(plmm_tokenizer_bos(t) == 1 && plmm_tokenizer_eos(t) == 2, "%d", plmm_tokenizer_bos(t));
+    CHECK(memcmp(plmm_tokenizer_source(t, &len, &name), bytes, f.n) == 0 && len == f.n &&
+              strcmp(name, "tokenizer.model") == 0,
+          "%s", name);
+    plmm_tokenizer_free(t);
+    for (size_t n = 0; n < f.n; n++) { /* without its end it is unigram, by default */
+        t = NULL;
+        CHECK(plmm_tokenizer_parse_sentence(f.bytes, n, "t", &t, &err) != PLMM_OK && t == NULL,
+              "cut to %zu", n);
+    }
+}
+
+static void test_sentence_refusals(void)
+{
+    static const struct {
+        uint8_t type, remove;
+        const char *says;
+    } rows[] = {{1, 0, "unigram"}, {3, 0, "word"}, {2, 1, "remove_extra_whitespaces"}};
+    uint8_t bytes[MODEL_BYTES];
+    plmm_tokenizer *t = NULL;
+    plmm_error err = {0};
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        sentence_file f = {bytes, 0};
+        sentence_piece(&f, "a", 0, 1);
+        sentence_specs(&f, rows[i].type, rows[i].remove);
+        CHECK(plmm_tokenizer_parse_sentence(f.bytes, f.n, "t", &t, &err) == PLMM_ERR_UNSUPPORTED &&
+                  strstr(err.msg, rows[i].says) != NULL,
+              "%s", err.msg);
+    }
+    sentence_file f = {bytes, 0};
+    sentence_piece(&f, "a", 0, 5);
+    sentence_specs(&f, 2, 0);
+    CHECK(plmm_tokenizer_parse_sentence(f.bytes, f.n, "t", &t, &err) == PLMM_ERR_UNSUPPORTED &&
+              strstr(err.msg, "unused") != NULL,
+          "%s", err.msg);
+    f.n = 0;
+    sentence_piece(&f, "a", (float)NAN, 1);
+    sentence_specs(&f, 2, 0);
+    CHECK(plmm_tokenizer_parse_sentence(f.bytes, f.n, "t", &t, &err) == PLMM_ERR_FORMAT &&
+              strstr(err.msg, "finite") != NULL,
           "%s", err.msg);
 }
 
@@ -497,6 +603,8 @@ int main(void)
 {
     test_fixtures();
     test_llama2c();
+    test_sentence();
+    test_sentence_refusals();
     test_training();
     test_random_bytes();
     test_long_word();

@@ -6,12 +6,18 @@
  *                               GPT-2, Llama 3 and Qwen2, or in the manner of SentencePiece with
  *                               byte fallback
  *   vocab.json with merges.txt  GPT-2's older pair, read as the tokenizer.json it stands for
+ *   tokenizer.model             of SentencePiece, model type BPE without a character map, as Llama
+ *                               2, TinyLlama and Mistral have it
  *   tokenizer.bin               of llama2.c
  * and trains a byte-level one of its own, written as a tokenizer.json that Hugging Face opens with
  * the same ids. What a file asks for and is not implemented is refused by its name.
  *
  * A tokenizer is immutable once made: every function that takes a const one is thread-safe. Merging
  * takes O(n log n) for a word of n bytes, so a text without spaces is no trap.
+ *
+ * Reading a file, whatever is in it, takes at most its length (it is kept, to be written again) and
+ * 16 MiB: a vocabulary whose tables would take more is refused with PLMM_ERR_UNSUPPORTED. Llama 3's
+ * 128,000 tokens take 13 MiB.
  *
  * Text is bytes: UTF-8 is expected, anything else is passed on by byte tokens where there are any
  * and becomes the unknown token otherwise. Encoding never fails because of what the text contains.
@@ -43,8 +49,9 @@ typedef struct plmm_ids {
 plmm_status plmm_ids_push(plmm_ids *ids, int32_t id, plmm_error *err) PLMM_NODISCARD;
 void plmm_ids_free(plmm_ids *ids); /* leaves {0} */
 
-/* Opens a file, or in a directory its `tokenizer.json`, else its `tokenizer.bin`, else GPT-2's
- * older pair of `vocab.json` and `merges.txt`.
+/* Opens a file, whose first bytes tell what it is, or in a directory its `tokenizer.json`, else its
+ * `tokenizer.model`, else its `tokenizer.bin`, else GPT-2's older pair of `vocab.json` and
+ * `merges.txt`.
  * PLMM_ERR_NOTFOUND, _FORMAT, _UNSUPPORTED, _IO, _NOMEM. */
 plmm_status plmm_tokenizer_load(const char *path, plmm_tokenizer **out,
                                 plmm_error *err) PLMM_NODISCARD;
@@ -55,11 +62,14 @@ plmm_status plmm_tokenizer_parse_json(const char *json, size_t len, const char *
 plmm_status plmm_tokenizer_parse_llama2c(const uint8_t *bytes, size_t len, const char *name,
                                          plmm_tokenizer **out, plmm_error *err) PLMM_NODISCARD;
 
+plmm_status plmm_tokenizer_parse_sentence(const uint8_t *bytes, size_t len, const char *name,
+                                          plmm_tokenizer **out, plmm_error *err) PLMM_NODISCARD;
+
 void plmm_tokenizer_free(plmm_tokenizer *t);
 
-/* Writes the tokenizer into an existing directory, as `tokenizer.json` (or `tokenizer.bin` if it
- * was read from one), replaced atomically; one that was read from either is written back byte for
- * byte. PLMM_ERR_RANGE for too long a path, PLMM_ERR_IO. */
+/* Writes the tokenizer into an existing directory, as `tokenizer.json` (or `tokenizer.model` or
+ * `tokenizer.bin` if it was read from one), replaced atomically; one that was read from a single
+ * file is written back byte for byte. PLMM_ERR_RANGE for too long a path, PLMM_ERR_IO. */
 plmm_status plmm_tokenizer_save(const plmm_tokenizer *t, const char *dir,
                                 plmm_error *err) PLMM_NODISCARD;
 
