@@ -153,11 +153,11 @@ static const plmm_cli_verb verbs[] = {
 
 int main(int argc, char **argv)
 {
-    static const plmm_cli_program program = {"plmm-model",
-                                             "make, train, try and measure language models",
-                                             "A MODEL is a Hugging Face directory (Llama, Mistral "
-                                             "without windows, Qwen2) or a llama2.c\n"
-                                             ".bin file; adapters are PEFT directories.",
-                                             verbs, COUNT(verbs)};
+    static const plmm_cli_program program = {
+        "plmm-model", "make, train, try and measure language models",
+        "A MODEL is a Hugging Face directory (Llama, Mistral "
+        "without windows, Qwen2), a .gguf file of llama.cpp or a\n"
+        "llama2.c .bin file; adapters are PEFT directories.",
+        verbs, COUNT(verbs)};
     return plmm_cli_main(&program, argc, argv);
 }

@@ -1,4 +1,4 @@
-/* Models on disk: Hugging Face directories and llama2.c files. */
+/* Models on disk: Hugging Face directories, GGUF and llama2.c files. */
 #include "plmm/checkpoint.h"
 
 #include <inttypes.h>
@@ -9,6 +9,7 @@
 #include "plmm/alloc.h"
 #include "plmm/file.h"
 #include "plmm/json.h"
+#include "tensor_names.h"
 
 enum { CONFIG_MAX = 1 << 20 };
 
@@ -30,40 +31,6 @@ static bool ends_with(const char *s, const char *end)
     return n >= k && strcmp(s + n - k, end) == 0;
 }
 
-/* A tensor that no view names would change the result if we left it out. */
-static plmm_status check_leftovers(const plmm_safetensors *st, const plmm_model *m, plmm_error *err)
-{
-    size_t n;
-    const plmm_st_tensor *t = plmm_safetensors_tensors(st, &n);
-    for (size_t i = 0; i < n; i++) {
-        if (plmm_model_find(m, t[i].name) == NULL &&
-            !ends_with(t[i].name, ".rotary_emb.inv_freq") &&
-            strcmp(t[i].name, "lm_head.weight") != 0) {
-            return plmm_fail(err, PLMM_ERR_UNSUPPORTED,
-                             "tensor %.100s is not supported: no part of this model has it",
-                             t[i].name);
-        }
-    }
-    return PLMM_OK;
-}
-
-static plmm_status fill(plmm_model *m, const plmm_safetensors *st, plmm_error *err)
-{
-    size_t n;
-    const plmm_view *v = plmm_model_views(m, &n);
-    bool tied = plmm_model_cfg(m)->tied;
-    PLMM_TRY(check_leftovers(st, m, err));
-    for (size_t i = 0; i < n; i++) {
-        plmm_view view = v[i];
-        if (tied && strcmp(view.name, "model.embed_tokens.weight") == 0 &&
-            plmm_safetensors_find(st, view.name) == NULL) {
-            (void)snprintf(view.name, sizeof view.name, "lm_head.weight");
-        }
-        PLMM_TRY(plmm_safetensors_read_view(st, &view, plmm_model_params(m), err));
-    }
-    return PLMM_OK;
-}
-
 static plmm_status read_config(const char *dir, plmm_model_config *cfg, plmm_error *err)
 {
     char path[PLMM_PATH_MAX];
@@ -76,24 +43,75 @@ static plmm_status read_config(const char *dir, plmm_model_config *cfg, plmm_err
     return rc;
 }
 
-/* Before memory is taken: the file must hold as many numbers as config.json describes. */
-static plmm_status check_size(const plmm_model_config *c, const plmm_safetensors *st,
-                              plmm_error *err)
+/* The tensor that fills view i: a tied head may stand for the embedding. */
+static void name_of(const plmm_model_config *c, const plmm_safetensors *st, size_t i,
+                    plmm_view *view)
+{
+    plmm__named at;
+    plmm__named_at(c, i, &at);
+    const char *name =
+        c->tied && i == 0 && plmm_safetensors_find(st, at.hf) == NULL ? "lm_head.weight" : at.hf;
+    *view = (plmm_view){.rows = at.rows, .cols = at.cols};
+    (void)snprintf(view->name, sizeof view->name, "%s", name);
+}
+
+/* Marks the tensors that the model has; each must be there in its shape. */
+static plmm_status mark_tensors(const plmm_model_config *c, const plmm_safetensors *st, bool *used,
+                                plmm_error *err)
 {
     size_t n;
     const plmm_st_tensor *t = plmm_safetensors_tensors(st, &n);
-    uint64_t held = 0, dim = c->dim, q = (uint64_t)c->heads * c->head_dim;
-    uint64_t kv = (uint64_t)c->kv_heads * c->head_dim;
+    for (size_t i = 0, wanted = plmm__named_count(c); i < wanted; i++) {
+        plmm_view view;
+        name_of(c, st, i, &view);
+        PLMM_TRY(plmm_safetensors_check_view(st, &view, err));
+        used[plmm_safetensors_find(st, view.name) - t] = true;
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (!used[i] && !ends_with(t[i].name, ".rotary_emb.inv_freq") &&
+            strcmp(t[i].name, "lm_head.weight") != 0) {
+            return plmm_fail(err, PLMM_ERR_UNSUPPORTED,
+                             "tensor %.100s is not supported: no part of this model has it",
+                             t[i].name);
+        }
+    }
+    return PLMM_OK;
+}
+
+/* Before memory is taken for weights: every tensor is there, and none that would change the result
+ * if we left it out. */
+static plmm_status check_tensors(const plmm_model_config *c, const plmm_safetensors *st,
+                                 plmm_error *err)
+{
+    size_t n;
+    const plmm_st_tensor *t = plmm_safetensors_tensors(st, &n);
+    uint64_t held = 0, need = plmm__named_parameters(c);
     for (size_t i = 0; i < n; i++) {
         held += t[i].count;
     }
-    uint64_t layer =
-        2 * dim + 2 * dim * q + 2 * dim * kv + 3 * dim * c->hidden + (c->qkv_bias ? q + 2 * kv : 0);
-    uint64_t need = c->layers * layer + dim + c->vocab * dim * (c->tied ? 1 : 2);
     if (held < need) {
         return plmm_fail(err, PLMM_ERR_FORMAT,
                          "config.json describes %" PRIu64 " parameters, the tensors hold %" PRIu64,
                          need, held);
+    }
+    bool *used = plmm_alloc(n, sizeof *used);
+    if (used == NULL) {
+        return plmm_fail(err, PLMM_ERR_NOMEM, "out of memory for %zu tensors", n);
+    }
+    plmm_status rc = mark_tensors(c, st, used, err);
+    plmm_free(used);
+    return rc;
+}
+
+static plmm_status fill(plmm_model *m, const plmm_safetensors *st, plmm_error *err)
+{
+    size_t n;
+    const plmm_view *v = plmm_model_views(m, &n);
+    for (size_t i = 0; i < n; i++) {
+        plmm_view view;
+        name_of(plmm_model_cfg(m), st, i, &view);
+        view.offset = v[i].offset;
+        PLMM_TRY(plmm_safetensors_read_view(st, &view, plmm_model_params(m), err));
     }
     return PLMM_OK;
 }
@@ -110,7 +128,7 @@ static plmm_status load_dir(const char *dir, const plmm_tokenizer *tok, plmm_mod
         cfg.eos = cfg.eos >= 0 ? cfg.eos : plmm_tokenizer_eos(tok);
     }
     PLMM_TRY(plmm_safetensors_open_dir(dir, &st, err));
-    plmm_status rc = check_size(&cfg, st, err);
+    plmm_status rc = check_tensors(&cfg, st, err);
     if (rc == PLMM_OK) {
         rc = plmm_model_new(&cfg, &m, err);
     }
@@ -126,13 +144,25 @@ static plmm_status load_dir(const char *dir, const plmm_tokenizer *tok, plmm_mod
     return PLMM_OK;
 }
 
-/* --- llama2.c --- */
+/* --- single files --- */
 
-static plmm_status load_bin(const char *path, plmm_model **model, plmm_error *err)
+static plmm_status load_gguf(const plmm_map *map, const char *path, plmm_model **model,
+                             plmm_error *err)
+{
+    plmm_gguf *g;
+    PLMM_TRY(plmm_gguf_parse(map->data, map->len, path, &g, err));
+    plmm_status rc = plmm_checkpoint_from_gguf(g, path, model, err);
+    plmm_gguf_close(g);
+    return rc;
+}
+
+static plmm_status load_file(const char *path, plmm_model **model, plmm_error *err)
 {
     plmm_map map;
     PLMM_TRY(plmm_file_map(path, &map, err));
-    plmm_status rc = plmm_checkpoint_parse_llama2c(map.data, map.len, path, model, err);
+    plmm_status rc = plmm_gguf_is(map.data, map.len)
+                         ? load_gguf(&map, path, model, err)
+                         : plmm_checkpoint_parse_llama2c(map.data, map.len, path, model, err);
     plmm_file_unmap(&map);
     return rc;
 }
@@ -225,8 +255,8 @@ plmm_status plmm_checkpoint_load(const char *path, plmm_model **model, plmm_toke
     plmm_tokenizer *tok = NULL;
     if (!plmm_path_exists(path)) {
         return plmm_fail(err, PLMM_ERR_NOTFOUND,
-                         "there is no model at %s: expected a directory with config.json, or a "
-                         "llama2.c .bin file",
+                         "there is no model at %s: expected a directory with config.json, a "
+                         ".gguf file, or a llama2.c .bin file",
                          path);
     }
     bool is_dir = plmm_path_is_dir(path), hf = false;
@@ -243,7 +273,7 @@ plmm_status plmm_checkpoint_load(const char *path, plmm_model **model, plmm_toke
     }
     plmm_status rc = tokenizer != NULL ? find_tokenizer(dir, &tok, err) : PLMM_OK;
     if (rc == PLMM_OK) {
-        rc = hf ? load_dir(dir, tok, &m, err) : load_bin(file, &m, err);
+        rc = hf ? load_dir(dir, tok, &m, err) : load_file(file, &m, err);
     }
     if (rc == PLMM_OK) {
         rc = check_vocab(m, tok, path, err);

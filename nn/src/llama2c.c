@@ -9,6 +9,7 @@
 
 #include "plmm/alloc.h"
 #include "plmm/bytes.h"
+#include "tensor_names.h"
 
 enum { MAGIC = 0x616b3432, HEADER_V0 = 28, HEADER_V1 = 256 };
 
@@ -126,15 +127,12 @@ static void read_matrix(reader *r, float *out, size_t n)
     r->p = scales + n / r->group * 4;
 }
 
-/* Rows of a head from neighbouring pairs to the two halves: row i of half j was row 2 i + j. */
+/* Rows of a head from neighbouring pairs to the two halves. */
 static void permute(reader *r, float *w, size_t rows, size_t cols)
 {
-    size_t hd = r->cfg->head_dim;
     memcpy(r->scratch, w, rows * cols * sizeof *w);
     for (size_t row = 0; row < rows; row++) {
-        size_t head = row / hd * hd, k = row % hd;
-        size_t from = head + (k % (hd / 2)) * 2 + k / (hd / 2);
-        memcpy(w + row * cols, r->scratch + from * cols, cols * sizeof *w);
+        memcpy(w + row * cols, r->scratch + plmm__pair_row(r->cfg, row) * cols, cols * sizeof *w);
     }
 }
 

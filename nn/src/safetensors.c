@@ -439,6 +439,13 @@ const char *plmm_safetensors_meta(const plmm_safetensors *s, const char *key)
     return plmm_json_text(plmm_json_get(meta, key));
 }
 
+static plmm_status refuse_dtype(const plmm_st_tensor *t, plmm_error *err)
+{
+    return plmm_fail(err, PLMM_ERR_UNSUPPORTED,
+                     "tensor %.100s is not of f32, f16 or bf16: other types are not supported",
+                     t->name);
+}
+
 plmm_status plmm_safetensors_read(const plmm_st_tensor *t, float *out, plmm_error *err)
 {
     const uint8_t *p = t->data;
@@ -462,9 +469,7 @@ plmm_status plmm_safetensors_read(const plmm_st_tensor *t, float *out, plmm_erro
     case PLMM_DTYPE_OTHER:
         break;
     }
-    return plmm_fail(err, PLMM_ERR_UNSUPPORTED,
-                     "tensor %.100s is not of f32, f16 or bf16: other types are not supported",
-                     t->name);
+    return refuse_dtype(t, err);
 }
 
 static void shape_text(const plmm_st_tensor *t, char *out, size_t cap)
@@ -477,8 +482,8 @@ static void shape_text(const plmm_st_tensor *t, char *out, size_t cap)
     }
 }
 
-plmm_status plmm_safetensors_read_view(const plmm_safetensors *s, const plmm_view *view,
-                                       float *block, plmm_error *err)
+plmm_status plmm_safetensors_check_view(const plmm_safetensors *s, const plmm_view *view,
+                                        plmm_error *err)
 {
     const plmm_st_tensor *t = plmm_safetensors_find(s, view->name);
     if (t == NULL) {
@@ -493,7 +498,14 @@ plmm_status plmm_safetensors_read_view(const plmm_safetensors *s, const plmm_vie
         return plmm_fail(err, PLMM_ERR_FORMAT, "tensor %s has shape [%s], expected [%zu, %zu]",
                          view->name, shape, view->rows, view->cols);
     }
-    return plmm_safetensors_read(t, block + view->offset, err);
+    return t->dtype != PLMM_DTYPE_OTHER ? PLMM_OK : refuse_dtype(t, err);
+}
+
+plmm_status plmm_safetensors_read_view(const plmm_safetensors *s, const plmm_view *view,
+                                       float *block, plmm_error *err)
+{
+    PLMM_TRY(plmm_safetensors_check_view(s, view, err));
+    return plmm_safetensors_read(plmm_safetensors_find(s, view->name), block + view->offset, err);
 }
 
 /* --- writing --- */

@@ -3,23 +3,28 @@
  * Reads
  *   a Hugging Face directory  config.json, model.safetensors or its shards, and a tokenizer, of
  *                             LlamaForCausalLM, MistralForCausalLM or Qwen2ForCausalLM
+ *   a .gguf file of llama.cpp architecture llama or qwen2, of f32, f16, bf16, q8_0, q4_0, q4_K and
+ *                             q6_K tensors, which become float32
  *   a .bin file of llama2.c   the legacy one, version 1, and the quantised version 2, with a
  *                             tokenizer.bin beside it
  * and writes Hugging Face directories. What a config.json asks for and this program does not
  * compute (rope_scaling other than Llama 3's, sliding windows, other activations) is refused by its
  * name instead of giving other numbers.
  *
- * llama2.c turns neighbouring pairs of q and k, Hugging Face turns the two halves: rows are
- * permuted on reading, so that all models in memory follow Hugging Face.
+ * llama2.c, and llama.cpp for llama, turn neighbouring pairs of q and k, Hugging Face turns the two
+ * halves: rows are permuted on reading, so that all models in memory follow Hugging Face.
+ *
+ * Files are mapped, and judged (every name, shape and type) before memory is taken for weights.
  */
 #ifndef PLMM_CHECKPOINT_H
 #define PLMM_CHECKPOINT_H
 
+#include "plmm/gguf.h"
 #include "plmm/model.h"
 #include "plmm/safetensors.h"
 #include "plmm/tokenizer.h"
 
-/* Reads and seals the model at path: a directory, or a llama2.c file. tokenizer may be NULL;
+/* Reads and seals the model at path: a directory, a GGUF or a llama2.c file. tokenizer may be NULL;
  * otherwise it gets the tokenizer of the directory (of a file: of the directory it lies in):
  * `tokenizer.json`, else `tokenizer.bin`, else `vocab.json` with `merges.txt`, else a single
  * `tok*.bin`; or NULL if there is none. The ids bos, eos of the config are taken from config.json,
@@ -37,6 +42,13 @@ plmm_status plmm_checkpoint_save(const char *dir, const plmm_model *model, plmm_
 /* config.json alone: the model's shape. name is for messages. */
 plmm_status plmm_checkpoint_parse_config(const char *json, size_t len, const char *name,
                                          plmm_model_config *cfg, plmm_error *err) PLMM_NODISCARD;
+
+/* An open GGUF file -> the shape of its model, and the unsealed model with its weights; name is for
+ * messages. PLMM_ERR_UNSUPPORTED names the key or the tensor that is not supported. */
+plmm_status plmm_checkpoint_gguf_config(const plmm_gguf *g, plmm_model_config *cfg,
+                                        plmm_error *err) PLMM_NODISCARD;
+plmm_status plmm_checkpoint_from_gguf(const plmm_gguf *g, const char *name, plmm_model **model,
+                                      plmm_error *err) PLMM_NODISCARD;
 
 /* A llama2.c file in memory -> an unsealed model. */
 plmm_status plmm_checkpoint_parse_llama2c(const uint8_t *bytes, size_t len, const char *name,

@@ -67,6 +67,10 @@ const char *plmm_safetensors_meta(const plmm_safetensors *s, const char *key);
 plmm_status plmm_safetensors_read(const plmm_st_tensor *t, float *out,
                                   plmm_error *err) PLMM_NODISCARD;
 
+/* Can the view be read: is there a tensor of its name and shape, of a type that is read? */
+plmm_status plmm_safetensors_check_view(const plmm_safetensors *s, const plmm_view *view,
+                                        plmm_error *err) PLMM_NODISCARD;
+
 /* The same, and the tensor must have the view's shape ([cols] will do for one row).
  * PLMM_ERR_FORMAT names the tensor, its shape and what was expected. */
 plmm_status plmm_safetensors_read_view(const plmm_safetensors *s, const plmm_view *view,
