@@ -106,20 +106,19 @@ static void adapt_back(plmm_workspace *w, uint32_t l, unsigned g, const float *x
     }
 }
 
-/* Gradient of a base matrix [out][in]: += dy^T x. */
-static void matrix_grad(plmm_workspace *w, size_t offset, size_t out, size_t in, const float *dy,
-                        const float *x)
+/* Gradient of a base matrix: += dy^T x. */
+static void matrix_grad(plmm_workspace *w, const plmm__matrix *f, const float *dy, const float *x)
 {
     if (w->full_grads != NULL) {
-        w->k->gemm(out, in, w->chunk.count, dy, 1, out, x, in, w->full_grads + offset, in, true);
+        w->k->gemm(f->out, f->in, w->chunk.count, dy, 1, f->out, x, f->in,
+                   w->full_grads + f->offset, f->in, true);
     }
 }
 
 /* dx[rows][in] = dy[rows][out] W. */
-static void linear_back(const plmm_workspace *w, size_t offset, size_t out, size_t in,
-                        const float *dy, float *dx)
+static void linear_back(const plmm_workspace *w, const plmm__matrix *f, const float *dy, float *dx)
 {
-    w->k->gemm(w->chunk.count, in, out, dy, out, 1, w->m->params + offset, in, dx, in, false);
+    plmm__linear_back(f, w->chunk.count, dy, dx, w->scratch);
 }
 
 static float *grad_at(const plmm_workspace *w, size_t offset)
@@ -137,13 +136,13 @@ static bool feed_forward_back(plmm_workspace *w, uint32_t l)
     bool below = input_needed(w, l, 3);
     if (w->full_grads != NULL || w->pack.width[3] > 0) {
         w->k->silu_mul(rows, h, y->gu, w->act);
-        matrix_grad(w, f->down, d, h, w->dx, w->act);
+        matrix_grad(w, &f->down, w->dx, w->act);
     }
     /* act is input of down's adapters, then memory for its gradient: the adapters' part comes
      * first. */
     float *dact = w->dact;
     if (below) {
-        linear_back(w, f->down, d, h, w->dx, dact);
+        linear_back(w, &f->down, w->dx, dact);
     }
     adapt_back(w, l, 3, w->act, w->dx, d, below ? dact : NULL);
     if (!below) {
@@ -151,17 +150,17 @@ static bool feed_forward_back(plmm_workspace *w, uint32_t l)
     }
     w->k->silu_mul_back(rows, h, y->gu, dact, NULL);
     if (w->full_grads != NULL || w->pack.width[2] > 0) {
-        w->k->rmsnorm(rows, d, y->x2, w->m->params + f->norm2, c->norm_eps, w->n, y->rstd2);
-        matrix_grad(w, f->gate_up, 2 * h, d, y->gu, w->n);
+        w->k->rmsnorm(rows, d, y->x2, f->norm2.x, c->norm_eps, w->n, y->rstd2);
+        matrix_grad(w, &f->gate_up, y->gu, w->n);
     }
     below = input_needed(w, l, 2);
     if (below) {
-        linear_back(w, f->gate_up, 2 * h, d, y->gu, w->dn);
+        linear_back(w, &f->gate_up, y->gu, w->dn);
     }
     adapt_back(w, l, 2, w->n, y->gu, 2 * h, below ? w->dn : NULL);
     if (below) {
-        w->k->rmsnorm_back(rows, d, y->x2, w->m->params + f->norm2, y->rstd2, w->dn, w->dx,
-                           grad_at(w, f->norm2));
+        w->k->rmsnorm_back(rows, d, y->x2, f->norm2.x, y->rstd2, w->dn, w->dx,
+                           grad_at(w, f->norm2.offset));
     }
     return below;
 }
@@ -172,11 +171,11 @@ static void attention_half_back(plmm_workspace *w, uint32_t l)
     const plmm_model_config *c = &w->cfg;
     const plmm__layer *f = &w->m->layers[l];
     plmm__acts *y = &w->acts[l];
-    size_t rows = w->chunk.count, d = c->dim, q = plmm__q_dim(c), qkv = plmm__qkv_dim(c);
+    size_t rows = w->chunk.count, d = c->dim, qkv = plmm__qkv_dim(c);
     bool below = input_needed(w, l, 1);
-    matrix_grad(w, f->o, d, q, w->dx, y->mix);
+    matrix_grad(w, &f->o, w->dx, y->mix);
     if (below) {
-        linear_back(w, f->o, d, q, w->dx, w->dmix);
+        linear_back(w, &f->o, w->dx, w->dmix);
     }
     adapt_back(w, l, 1, y->mix, w->dx, d, below ? w->dmix : NULL);
     if (!below) {
@@ -185,20 +184,20 @@ static void attention_half_back(plmm_workspace *w, uint32_t l)
     plmm__attention_back(w, y);
     plmm__rotate_back(w, w->dqkv);
     if (w->full_grads != NULL || w->pack.width[0] > 0) {
-        w->k->rmsnorm(rows, d, y->x, w->m->params + f->norm1, c->norm_eps, w->n, y->rstd1);
-        matrix_grad(w, f->qkv, qkv, d, w->dqkv, w->n);
+        w->k->rmsnorm(rows, d, y->x, f->norm1.x, c->norm_eps, w->n, y->rstd1);
+        matrix_grad(w, &f->qkv, w->dqkv, w->n);
     }
     if (w->full_grads != NULL && c->qkv_bias) {
-        w->k->sum_rows(w->full_grads + f->bias, w->dqkv, qkv, rows, qkv);
+        w->k->sum_rows(w->full_grads + f->bias.offset, w->dqkv, qkv, rows, qkv);
     }
     below = input_needed(w, l, 0);
     if (below) {
-        linear_back(w, f->qkv, qkv, d, w->dqkv, w->dn);
+        linear_back(w, &f->qkv, w->dqkv, w->dn);
     }
     adapt_back(w, l, 0, w->n, w->dqkv, qkv, below ? w->dn : NULL);
     if (below) {
-        w->k->rmsnorm_back(rows, d, y->x, w->m->params + f->norm1, y->rstd1, w->dn, w->dx,
-                           grad_at(w, f->norm1));
+        w->k->rmsnorm_back(rows, d, y->x, f->norm1.x, y->rstd1, w->dn, w->dx,
+                           grad_at(w, f->norm1.offset));
     }
 }
 
@@ -212,7 +211,7 @@ void plmm__backward(plmm_workspace *w)
         attention_half_back(w, l);
     }
     for (size_t t = 0; w->full_grads != NULL && t < w->chunk.count; t++) {
-        float *row = w->full_grads + w->m->embed + (size_t)w->chunk.tokens[t] * d;
+        float *row = w->full_grads + w->m->embed.offset + (size_t)w->chunk.tokens[t] * d;
         w->k->add(row, w->dx + t * d, d);
     }
 }

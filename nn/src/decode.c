@@ -43,7 +43,7 @@ struct plmm_decoder {
     size_t rows_max, ld; /* ld: positions rounded up to 16 */
     float *keys;         /* [slot][layer][kv_head][head_dim][ld] */
     float *values;       /* [slot][layer][kv_head][ld][head_dim] */
-    float *x, *n, *qkv, *mix, *gu, *act, *h, *rstd, *scores, *logits;
+    float *x, *n, *qkv, *mix, *gu, *act, *h, *rstd, *scores, *logits, *scratch;
     row *rows;
     slot *slots;
     candidate *candidates;
@@ -76,6 +76,7 @@ static void carve(plmm_decoder *d, plmm__arena *a)
     d->rstd = plmm__carve_floats(a, rows, 1);
     d->scores = plmm__carve_floats(a, c->heads / c->kv_heads, d->ld);
     d->logits = plmm__carve_floats(a, slots, c->vocab);
+    d->scratch = plmm__carve_floats(a, 1, PLMM__SCRATCH);
     d->rows = plmm__carve(a, rows, sizeof *d->rows);
     d->slots = plmm__carve(a, slots, sizeof *d->slots);
     d->candidates = plmm__carve(a, c->vocab, sizeof *d->candidates);
@@ -181,12 +182,11 @@ static void run_layer(plmm_decoder *d, uint32_t l, size_t n)
 {
     const plmm_model_config *c = &d->cfg;
     const plmm__layer *f = &d->m->layers[l];
-    const float *params = d->m->params;
     size_t qkv = plmm__qkv_dim(c), q = plmm__q_dim(c), h = c->hidden;
-    d->k->rmsnorm(n, c->dim, d->x, params + f->norm1, c->norm_eps, d->n, d->rstd);
-    plmm__linear(d->m, f->qkv, qkv, c->dim, n, d->n, d->qkv, qkv, false);
+    d->k->rmsnorm(n, c->dim, d->x, f->norm1.x, c->norm_eps, d->n, d->rstd);
+    plmm__linear(&f->qkv, n, d->n, d->qkv, qkv, false, d->scratch);
     if (c->qkv_bias) {
-        d->k->add_rows(d->qkv, qkv, params + f->bias, n, qkv);
+        d->k->add_rows(d->qkv, qkv, f->bias.x, n, qkv);
     }
     plmm__pack_apply(&d->pack, c, l, 0, n, d->n, d->h, d->qkv, qkv);
     for (size_t i = 0; i < n; i++) {
@@ -195,13 +195,13 @@ static void run_layer(plmm_decoder *d, uint32_t l, size_t n)
     for (size_t i = 0; i < n; i++) {
         attend(d, l, &d->rows[i], d->qkv + i * qkv, d->mix + i * q);
     }
-    plmm__linear(d->m, f->o, c->dim, q, n, d->mix, d->x, c->dim, true);
+    plmm__linear(&f->o, n, d->mix, d->x, c->dim, true, d->scratch);
     plmm__pack_apply(&d->pack, c, l, 1, n, d->mix, d->h, d->x, c->dim);
-    d->k->rmsnorm(n, c->dim, d->x, params + f->norm2, c->norm_eps, d->n, d->rstd);
-    plmm__linear(d->m, f->gate_up, 2 * h, c->dim, n, d->n, d->gu, 2 * h, false);
+    d->k->rmsnorm(n, c->dim, d->x, f->norm2.x, c->norm_eps, d->n, d->rstd);
+    plmm__linear(&f->gate_up, n, d->n, d->gu, 2 * h, false, d->scratch);
     plmm__pack_apply(&d->pack, c, l, 2, n, d->n, d->h, d->gu, 2 * h);
     d->k->silu_mul(n, h, d->gu, d->act);
-    plmm__linear(d->m, f->down, c->dim, h, n, d->act, d->x, c->dim, true);
+    plmm__linear(&f->down, n, d->act, d->x, c->dim, true, d->scratch);
     plmm__pack_apply(&d->pack, c, l, 3, n, d->act, d->h, d->x, c->dim);
 }
 
@@ -209,10 +209,8 @@ static void run_layer(plmm_decoder *d, uint32_t l, size_t n)
 static void run_pass(plmm_decoder *d, size_t n)
 {
     const plmm_model_config *c = &d->cfg;
-    const float *embed = d->m->params + d->m->embed;
     for (size_t i = 0; i < n; i++) {
-        memcpy(d->x + i * c->dim, embed + (size_t)d->rows[i].token * c->dim,
-               c->dim * sizeof *embed);
+        plmm__matrix_row(&d->m->embed, (size_t)d->rows[i].token, d->x + i * c->dim);
     }
     for (uint32_t l = 0; l < c->layers; l++) {
         run_layer(d, l, n);
@@ -224,8 +222,8 @@ static void run_pass(plmm_decoder *d, size_t n)
             d->slots[s].last = wanted++;
         }
     }
-    d->k->rmsnorm(wanted, c->dim, d->n, d->m->params + d->m->norm, c->norm_eps, d->n, d->rstd);
-    plmm__linear(d->m, d->m->head, c->vocab, c->dim, wanted, d->n, d->logits, c->vocab, false);
+    d->k->rmsnorm(wanted, c->dim, d->n, d->m->norm.x, c->norm_eps, d->n, d->rstd);
+    plmm__linear(&d->m->head, wanted, d->n, d->logits, c->vocab, false, d->scratch);
 }
 
 /* ---- sampling ---- */

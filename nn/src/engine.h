@@ -69,12 +69,6 @@ void plmm__pack_fill(plmm__pack *p, const plmm_model_config *c, const plmm_stack
 void plmm__pack_apply(const plmm__pack *p, const plmm_model_config *c, uint32_t layer, unsigned g,
                       size_t rows, const float *x, float *h, float *y, size_t ldy);
 
-/* ---- the base ---- */
-
-/* y[rows][out] (+)= x[rows][in] W^T, W the sealed matrix at offset. */
-void plmm__linear(const plmm_model *m, size_t offset, size_t out, size_t in, size_t rows,
-                  const float *x, float *y, size_t ldy, bool accumulate);
-
 /* ---- the workspace ---- */
 
 /* What a layer keeps for its backward pass. */
@@ -102,6 +96,7 @@ struct plmm_workspace {
     plmm_loss_sum *sums;              /* [T] of the chunk's sequences */
     uint32_t *rows;                   /* [T] where they come from */
     float *logits;                    /* [64][vocab] */
+    float *scratch;                   /* of products */
     float *n;                         /* [T][dim] a norm's output */
     float *act, *dact;                /* [T][hidden] */
     float *kt, *vt, *ds; /* attention: [head_dim][S], the same, [S][S] with S rounded up to 16 */

@@ -6,17 +6,6 @@
 
 #include "engine.h"
 
-void plmm__linear(const plmm_model *m, size_t offset, size_t out, size_t in, size_t rows,
-                  const float *x, float *y, size_t ldy, bool accumulate)
-{
-    const plmm__kernels *k = plmm__kernels_best();
-    const float *w = m->packed + offset;
-    for (size_t n = 0; n < out; n += PLMM__PANEL) {
-        size_t width = out - n < PLMM__PANEL ? out - n : PLMM__PANEL;
-        k->gemm(rows, width, in, x, in, 1, w + n * in, width, y + n, ldy, accumulate);
-    }
-}
-
 /* Names the mask of a layer's group: unrelated seeds give unrelated masks. */
 static uint64_t mask_seed(const plmm_workspace *w, uint32_t l, unsigned g)
 {
@@ -82,17 +71,16 @@ static void attention_half(plmm_workspace *w, uint32_t l)
     const plmm__layer *f = &w->m->layers[l];
     plmm__acts *y = &w->acts[l];
     size_t rows = w->chunk.count, qkv = plmm__qkv_dim(c);
-    const float *params = w->m->params;
-    w->k->rmsnorm(rows, c->dim, y->x, params + f->norm1, c->norm_eps, w->n, y->rstd1);
-    plmm__linear(w->m, f->qkv, qkv, c->dim, rows, w->n, y->qkv, qkv, false);
+    w->k->rmsnorm(rows, c->dim, y->x, f->norm1.x, c->norm_eps, w->n, y->rstd1);
+    plmm__linear(&f->qkv, rows, w->n, y->qkv, qkv, false, w->scratch);
     if (c->qkv_bias) {
-        w->k->add_rows(y->qkv, qkv, params + f->bias, rows, qkv);
+        w->k->add_rows(y->qkv, qkv, f->bias.x, rows, qkv);
     }
     adapt(w, l, 0, w->n, y->qkv, qkv);
     rotate(w, y->qkv, 1.0f);
     plmm__attention(w, y);
     memcpy(y->x2, y->x, rows * c->dim * sizeof *y->x);
-    plmm__linear(w->m, f->o, c->dim, plmm__q_dim(c), rows, y->mix, y->x2, c->dim, true);
+    plmm__linear(&f->o, rows, y->mix, y->x2, c->dim, true, w->scratch);
     adapt(w, l, 1, y->mix, y->x2, c->dim);
 }
 
@@ -102,22 +90,20 @@ static void feed_forward_half(plmm_workspace *w, uint32_t l, float *out)
     const plmm__layer *f = &w->m->layers[l];
     plmm__acts *y = &w->acts[l];
     size_t rows = w->chunk.count, h = c->hidden;
-    w->k->rmsnorm(rows, c->dim, y->x2, w->m->params + f->norm2, c->norm_eps, w->n, y->rstd2);
-    plmm__linear(w->m, f->gate_up, 2 * h, c->dim, rows, w->n, y->gu, 2 * h, false);
+    w->k->rmsnorm(rows, c->dim, y->x2, f->norm2.x, c->norm_eps, w->n, y->rstd2);
+    plmm__linear(&f->gate_up, rows, w->n, y->gu, 2 * h, false, w->scratch);
     adapt(w, l, 2, w->n, y->gu, 2 * h);
     w->k->silu_mul(rows, h, y->gu, w->act);
     memcpy(out, y->x2, rows * c->dim * sizeof *out);
-    plmm__linear(w->m, f->down, c->dim, h, rows, w->act, out, c->dim, true);
+    plmm__linear(&f->down, rows, w->act, out, c->dim, true, w->scratch);
     adapt(w, l, 3, w->act, out, c->dim);
 }
 
 void plmm__forward(plmm_workspace *w)
 {
     const plmm_model_config *c = &w->cfg;
-    const float *embed = w->m->params + w->m->embed;
     for (size_t t = 0; t < w->chunk.count; t++) {
-        memcpy(w->acts[0].x + t * c->dim, embed + (size_t)w->chunk.tokens[t] * c->dim,
-               c->dim * sizeof *embed);
+        plmm__matrix_row(&w->m->embed, (size_t)w->chunk.tokens[t], w->acts[0].x + t * c->dim);
     }
     for (uint32_t l = 0; l < c->layers; l++) {
         attention_half(w, l);
@@ -161,11 +147,10 @@ static void block_losses(plmm_workspace *w, size_t i0, size_t rows, plmm_loss_su
 static void block_back(plmm_workspace *w, size_t i0, size_t rows)
 {
     size_t d = w->cfg.dim, vocab = w->cfg.vocab;
-    const float *head = w->m->params + w->m->head;
-    w->k->gemm(rows, d, vocab, w->logits, vocab, 1, head, d, w->dn + i0 * d, d, false);
+    plmm__linear_back(&w->m->head, rows, w->logits, w->dn + i0 * d, w->scratch);
     if (w->full_grads != NULL) {
         w->k->gemm(vocab, d, rows, w->logits, 1, vocab, w->nsel + i0 * d, d,
-                   w->full_grads + w->m->head, d, true);
+                   w->full_grads + w->m->head.offset, d, true);
     }
 }
 
@@ -173,9 +158,9 @@ static void block_back(plmm_workspace *w, size_t i0, size_t rows)
 static void scatter_back(plmm_workspace *w, size_t n)
 {
     size_t d = w->cfg.dim;
-    float *gain = w->full_grads == NULL ? NULL : w->full_grads + w->m->norm;
+    float *gain = w->full_grads == NULL ? NULL : w->full_grads + w->m->norm.offset;
     memset(w->dsel, 0, n * d * sizeof *w->dsel);
-    w->k->rmsnorm_back(n, d, w->sel, w->m->params + w->m->norm, w->rstdf, w->dn, w->dsel, gain);
+    w->k->rmsnorm_back(n, d, w->sel, w->m->norm.x, w->rstdf, w->dn, w->dsel, gain);
     memset(w->dx, 0, w->chunk.count * d * sizeof *w->dx);
     for (size_t i = 0; i < n; i++) {
         memcpy(w->dx + w->rows[i] * d, w->dsel + i * d, d * sizeof *w->dx);
@@ -186,11 +171,10 @@ void plmm__head(plmm_workspace *w, plmm_loss_sum *per_seq)
 {
     const plmm_model_config *c = &w->cfg;
     size_t n = select_rows(w), d = c->dim, seq = 0, seq_end = w->chunk.lens[0];
-    w->k->rmsnorm(n, d, w->sel, w->m->params + w->m->norm, c->norm_eps, w->nsel, w->rstdf);
+    w->k->rmsnorm(n, d, w->sel, w->m->norm.x, c->norm_eps, w->nsel, w->rstdf);
     for (size_t i = 0; i < n; i += PLMM__HEAD_ROWS) {
         size_t rows = n - i < PLMM__HEAD_ROWS ? n - i : PLMM__HEAD_ROWS;
-        plmm__linear(w->m, w->m->head, c->vocab, d, rows, w->nsel + i * d, w->logits, c->vocab,
-                     false);
+        plmm__linear(&w->m->head, rows, w->nsel + i * d, w->logits, c->vocab, false, w->scratch);
         block_losses(w, i, rows, per_seq, &seq, &seq_end);
         if (w->scale != 0.0f) {
             block_back(w, i, rows);

@@ -28,6 +28,16 @@ typedef struct plmm__kernels {
     void (*gemm)(size_t m, size_t n, size_t k, const float *a, size_t a_row, size_t a_col,
                  const float *b, size_t ldb, float *c, size_t ldc, bool accumulate);
 
+    /* The same with A(i,k) = a[i * lda + k] for the n <= 64 columns of a panel, while `next`, of the
+     * same shape as b (or b itself), is fetched into the cache. */
+    void (*gemm_panel)(size_t m, size_t n, size_t k, const float *a, size_t lda, const float *b,
+                       size_t ldb, const float *next, float *c, size_t ldc, bool accumulate);
+
+    /* out[n] = x[n], exactly: bfloat16; the first n numbers of blocks of quant.h. */
+    void (*from_bf16)(const uint16_t *x, float *out, size_t n);
+    void (*from_q8)(const uint8_t *x, float *out, size_t n);
+    void (*from_q4)(const uint8_t *x, float *out, size_t n);
+
     /* out[cols][rows] = x[rows][cols] transposed. */
     void (*transpose)(size_t rows, size_t cols, const float *x, size_t ldx, float *out, size_t ldo);
 

@@ -7,7 +7,7 @@
 
 #include "kernels.h"
 
-#if defined(__AVX512F__)
+#if defined(__AVX512F__) || defined(__F16C__)
 #include <immintrin.h>
 #endif
 
@@ -64,7 +64,8 @@ typedef float v4 __attribute__((vector_size(16), aligned(4), may_alias));
         }                                                                                          \
     }
 
-/* A strip of NV registers of columns: m rows by tiles of M1, M2 and 1 rows. */
+/* A strip of NV registers of columns: m rows by tiles of M1, M2 and 1 rows; two tiles of M2 at the
+ * end rather than one of M1 and single rows. */
 #define STRIP(NAME, VEC, NV, M1, M2)                                                               \
     TILE(NAME##_a, VEC, M1, NV)                                                                    \
     TILE(NAME##_b, VEC, M2, NV)                                                                    \
@@ -73,7 +74,7 @@ typedef float v4 __attribute__((vector_size(16), aligned(4), may_alias));
                      const float *b, size_t ldb, float *c, size_t ldc, bool acc)                   \
     {                                                                                              \
         size_t i = 0;                                                                              \
-        for (; i + (M1) <= m; i += (M1)) {                                                         \
+        for (; i + (M1) <= m && m - i != 2 * (M2); i += (M1)) {                                    \
             NAME##_a(k, a + i * a_row, a_row, a_col, b, ldb, c + i * ldc, ldc, acc);               \
         }                                                                                          \
         for (; i + (M2) <= m; i += (M2)) {                                                         \
@@ -194,18 +195,75 @@ static void gemm(size_t m, size_t n, size_t k, const float *a, size_t a_row, siz
     }
 }
 
-static void transpose(size_t rows, size_t cols, const float *x, size_t ldx, float *out, size_t ldo)
+#if KERNELS_LANES == 16
+/* A tile of 64 columns that also fetches 64 octets of each of k rows of `next`. */
+#define PANEL_TILE(MR)                                                                             \
+    static void panel_##MR(size_t k, const float *restrict a, size_t lda, const float *restrict b, \
+                           size_t ldb, const float *next, float *restrict c, size_t ldc, bool acc) \
+    {                                                                                              \
+        v16 s[MR][4];                                                                              \
+        UNROLL for (size_t i = 0; i < MR; i++)                                                     \
+        {                                                                                          \
+            UNROLL for (size_t j = 0; j < 4; j++)                                                  \
+            {                                                                                      \
+                s[i][j] = acc ? *(const v16 *)(c + i * ldc + j * 16) : (v16){0};                   \
+            }                                                                                      \
+        }                                                                                          \
+        for (; k > 0; k--, a++, b += ldb, next += ldb) {                                           \
+            v16 y[4];                                                                              \
+            UNROLL for (size_t j = 0; j < 4; j++)                                                  \
+            {                                                                                      \
+                y[j] = *(const v16 *)(b + j * 16);                                                 \
+            }                                                                                      \
+            __builtin_prefetch(next, 0, 2);                                                        \
+            UNROLL for (size_t i = 0; i < MR; i++)                                                 \
+            {                                                                                      \
+                UNROLL for (size_t j = 0; j < 4; j++)                                              \
+                {                                                                                  \
+                    s[i][j] += a[i * lda] * y[j];                                                  \
+                }                                                                                  \
+            }                                                                                      \
+        }                                                                                          \
+        UNROLL for (size_t i = 0; i < MR; i++)                                                     \
+        {                                                                                          \
+            UNROLL for (size_t j = 0; j < 4; j++)                                                  \
+            {                                                                                      \
+                *(v16 *)(c + i * ldc + j * 16) = s[i][j];                                          \
+            }                                                                                      \
+        }                                                                                          \
+    }
+PANEL_TILE(6)
+PANEL_TILE(5)
+PANEL_TILE(4)
+PANEL_TILE(3)
+PANEL_TILE(2)
+PANEL_TILE(1)
+
+static void gemm_panel(size_t m, size_t n, size_t k, const float *a, size_t lda, const float *b,
+                       size_t ldb, const float *next, float *c, size_t ldc, bool accumulate)
 {
-    enum { B = 16 };
-    for (size_t r = 0; r < rows; r += B) {
-        size_t re = rows - r < B ? rows : r + B;
-        for (size_t c = 0; c < cols; c++) {
-            for (size_t i = r; i < re; i++) {
-                out[c * ldo + i] = x[i * ldx + c];
-            }
-        }
+    typedef void tile_fn(size_t k, const float *a, size_t lda, const float *b, size_t ldb,
+                         const float *next, float *c, size_t ldc, bool acc);
+    static tile_fn *const tiles[] = {NULL, panel_1, panel_2, panel_3, panel_4, panel_5, panel_6};
+    if (n != 64) {
+        gemm_block(m, n, k, a, lda, 1, b, ldb, c, ldc, accumulate);
+        return;
+    }
+    for (size_t i = 0, line = 0; i < m; line++) {
+        size_t left = m - i, rows = left == 7 || left == 8 ? 4 : left < 6 ? left : 6;
+        tiles[rows](k, a + i * lda, lda, b, ldb, next + line % 4 * 16, c + i * ldc, ldc,
+                    accumulate);
+        i += rows;
     }
 }
+#else
+static void gemm_panel(size_t m, size_t n, size_t k, const float *a, size_t lda, const float *b,
+                       size_t ldb, const float *next, float *c, size_t ldc, bool accumulate)
+{
+    (void)next;
+    gemm_block(m, n, k, a, lda, 1, b, ldb, c, ldc, accumulate);
+}
+#endif
 
 /* ---- lanes ---- */
 
@@ -318,6 +376,144 @@ INLINE v16 fill_from(v16 v, size_t w, float x)
 {
     v16i m = lanes_below(w);
     return (v16)(((v16i)v & m) | ((v16i)splat(x) & ~m));
+}
+
+/* ---- transposes ---- */
+
+#if defined(__AVX512F__)
+/* Exchanges lanes d apart between rows d apart: log2(16) rounds turn a block of 16 x 16. */
+#define SWAP(d, LO, HI)                                                                            \
+    for (size_t i = 0; i < 16; i++) {                                                              \
+        if ((i & (d)) == 0) {                                                                      \
+            v16 lo = r[i], hi = r[i + (d)];                                                        \
+            r[i] = LO(lo, hi);                                                                     \
+            r[i + (d)] = HI(lo, hi);                                                               \
+        }                                                                                          \
+    }
+#define LO8(x, y)                                                                                  \
+    __builtin_shufflevector(x, y, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23)
+#define HI8(x, y)                                                                                  \
+    __builtin_shufflevector(x, y, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31)
+#define LO4(x, y)                                                                                  \
+    __builtin_shufflevector(x, y, 0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27)
+#define HI4(x, y)                                                                                  \
+    __builtin_shufflevector(x, y, 4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31)
+#define LO2(x, y)                                                                                  \
+    __builtin_shufflevector(x, y, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29)
+#define HI2(x, y)                                                                                  \
+    __builtin_shufflevector(x, y, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31)
+#define LO1(x, y)                                                                                  \
+    __builtin_shufflevector(x, y, 0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30)
+#define HI1(x, y)                                                                                  \
+    __builtin_shufflevector(x, y, 1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31)
+
+static void turn_block(const float *x, size_t ldx, float *out, size_t ldo)
+{
+    v16 r[16];
+    UNROLL for (size_t i = 0; i < 16; i++)
+    {
+        r[i] = *(const v16 *)(x + i * ldx);
+    }
+    UNROLL SWAP(8, LO8, HI8) UNROLL SWAP(4, LO4, HI4) UNROLL SWAP(2, LO2, HI2)
+        UNROLL SWAP(1, LO1, HI1) UNROLL for (size_t i = 0; i < 16; i++)
+    {
+        *(v16 *)(out + i * ldo) = r[i];
+    }
+}
+#else
+static void turn_block(const float *x, size_t ldx, float *out, size_t ldo)
+{
+    for (size_t c = 0; c < 16; c++) {
+        for (size_t i = 0; i < 16; i++) {
+            out[c * ldo + i] = x[i * ldx + c];
+        }
+    }
+}
+#endif
+
+static void transpose(size_t rows, size_t cols, const float *x, size_t ldx, float *out, size_t ldo)
+{
+    for (size_t r = 0; r < rows; r += 16) {
+        for (size_t c = 0; c < cols; c += 16) {
+            if (r + 16 <= rows && c + 16 <= cols) {
+                turn_block(x + r * ldx + c, ldx, out + c * ldo + r, ldo);
+                continue;
+            }
+            for (size_t j = c; j < cols && j < c + 16; j++) {
+                for (size_t i = r; i < rows && i < r + 16; i++) {
+                    out[j * ldo + i] = x[i * ldx + j];
+                }
+            }
+        }
+    }
+}
+
+/* ---- numbers of fewer bits ---- */
+
+static void from_bf16(const uint16_t *restrict x, float *restrict out, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        uint32_t bits = (uint32_t)x[i] << 16;
+        memcpy(out + i, &bits, sizeof bits);
+    }
+}
+
+/* The scale of a block: binary16 of any kind but NaN, whose payload is not kept. */
+INLINE float scale_of(const uint8_t *p)
+{
+    uint32_t h = (uint32_t)p[0] | (uint32_t)p[1] << 8;
+#if defined(__F16C__)
+    return _cvtsh_ss((unsigned short)h);
+#else
+    uint32_t sign = (h & 0x8000u) << 16, e = h >> 10 & 31u, bits = sign | (h & 0x7fffu) << 13;
+    bits += e == 31 ? 224u << 23 : e == 0 ? 0 : 112u << 23;
+    float f = 0;
+    memcpy(&f, &bits, sizeof f);
+    /* a subnormal: its bits as a float's fraction, times the ratio of the two smallest exponents */
+    return e == 0 ? (sign != 0 ? -1.0f : 1.0f) * (float)(h & 0x3ffu) * 0x1p-24f : f;
+#endif
+}
+
+/* The 32 numbers of a block. */
+INLINE void block_q8(const uint8_t *p, float *restrict out)
+{
+    float d = scale_of(p);
+    for (size_t i = 0; i < 32; i++) {
+        out[i] = d * (float)(int8_t)p[2 + i];
+    }
+}
+
+INLINE void block_q4(const uint8_t *p, float *restrict out)
+{
+    float d = scale_of(p);
+    for (size_t i = 0; i < 16; i++) {
+        out[i] = d * (float)((int32_t)(p[2 + i] & 15) - 8);
+        out[16 + i] = d * (float)((int32_t)(p[2 + i] >> 4) - 8);
+    }
+}
+
+static void from_q8(const uint8_t *x, float *out, size_t n)
+{
+    for (; n >= 32; n -= 32, x += 34, out += 32) {
+        block_q8(x, out);
+    }
+    if (n > 0) {
+        float last[32];
+        block_q8(x, last);
+        memcpy(out, last, n * sizeof *out);
+    }
+}
+
+static void from_q4(const uint8_t *x, float *out, size_t n)
+{
+    for (; n >= 32; n -= 32, x += 18, out += 32) {
+        block_q4(x, out);
+    }
+    if (n > 0) {
+        float last[32];
+        block_q4(x, last);
+        memcpy(out, last, n * sizeof *out);
+    }
 }
 
 /* ---- normalisation ---- */
@@ -585,6 +781,10 @@ static void adamw(float *restrict w, const float *restrict g, float *restrict m,
 const plmm__kernels KERNELS_TABLE = {
     .name = KERNELS_NAME,
     .gemm = gemm,
+    .gemm_panel = gemm_panel,
+    .from_bf16 = from_bf16,
+    .from_q8 = from_q8,
+    .from_q4 = from_q4,
     .transpose = transpose,
     .finite = finite,
     .rmsnorm = rmsnorm,

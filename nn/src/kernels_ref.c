@@ -3,6 +3,8 @@
 #include <string.h>
 
 #include "kernels.h"
+#include "plmm/safetensors.h"
+#include "quant.h"
 
 static void gemm(size_t m, size_t n, size_t k, const float *a, size_t a_row, size_t a_col,
                  const float *b, size_t ldb, float *c, size_t ldc, bool accumulate)
@@ -16,6 +18,30 @@ static void gemm(size_t m, size_t n, size_t k, const float *a, size_t a_row, siz
             c[i * ldc + j] = (float)s;
         }
     }
+}
+
+static void gemm_panel(size_t m, size_t n, size_t k, const float *a, size_t lda, const float *b,
+                       size_t ldb, const float *next, float *c, size_t ldc, bool accumulate)
+{
+    (void)next;
+    gemm(m, n, k, a, lda, 1, b, ldb, c, ldc, accumulate);
+}
+
+static void from_bf16(const uint16_t *x, float *out, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        out[i] = plmm_bf16_to_f32(x[i]);
+    }
+}
+
+static void from_q8(const uint8_t *x, float *out, size_t n)
+{
+    plmm__dequantize_row(PLMM__Q8_0, x, n, out);
+}
+
+static void from_q4(const uint8_t *x, float *out, size_t n)
+{
+    plmm__dequantize_row(PLMM__Q4_0, x, n, out);
 }
 
 static void transpose(size_t rows, size_t cols, const float *x, size_t ldx, float *out, size_t ldo)
@@ -234,6 +260,10 @@ static void adamw(float *w, const float *g, float *m, float *v, size_t n, const 
 const plmm__kernels plmm__kernels_ref = {
     .name = "reference",
     .gemm = gemm,
+    .gemm_panel = gemm_panel,
+    .from_bf16 = from_bf16,
+    .from_q8 = from_q8,
+    .from_q4 = from_q4,
     .transpose = transpose,
     .finite = finite,
     .rmsnorm = rmsnorm,

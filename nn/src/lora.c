@@ -283,9 +283,10 @@ static size_t weight_offset(const plmm_model *m, uint32_t l, unsigned t)
 {
     const plmm__layer *y = &m->layers[l];
     size_t d = m->cfg.dim, q = plmm__q_dim(&m->cfg) * d, kv = plmm__kv_dim(&m->cfg) * d;
-    const size_t at[PLMM_TARGETS] = {y->qkv, y->qkv + q, y->qkv + q + kv,
-                                     y->o,   y->gate_up, y->gate_up + (size_t)m->cfg.hidden * d,
-                                     y->down};
+    const size_t at[PLMM_TARGETS] = {
+        y->qkv.offset, y->qkv.offset + q, y->qkv.offset + q + kv,
+        y->o.offset,   y->gate_up.offset, y->gate_up.offset + (size_t)m->cfg.hidden * d,
+        y->down.offset};
     return at[t];
 }
 
@@ -313,6 +314,9 @@ plmm_status plmm_adapter_merge(const plmm_adapter *a, plmm_model *m, plmm_error 
     if (!plmm__same_shape(&a->cfg, &m->cfg)) {
         return plmm_fail(err, PLMM_ERR_CONFIG,
                          "cannot merge the adapter: it was made for a model of another shape");
+    }
+    if (m->params == NULL) {
+        return plmm_fail(err, PLMM_ERR_STATE, "cannot merge the adapter: the model is frozen");
     }
     for (uint32_t l = 0; l < m->cfg.layers; l++) {
         for (unsigned t = 0; t < PLMM_TARGETS; t++) {

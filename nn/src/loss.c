@@ -76,8 +76,8 @@ plmm_status plmm_logits(plmm_workspace *w, const plmm_model *m, const plmm_stack
 {
     const plmm_model_config *c = &w->cfg;
     PLMM_TRY(run_text(w, m, stack, tokens, n, err));
-    w->k->rmsnorm(n, c->dim, w->xf, m->params + m->norm, c->norm_eps, w->nsel, w->rstdf);
-    plmm__linear(m, m->head, c->vocab, c->dim, n, w->nsel, out, c->vocab, false);
+    w->k->rmsnorm(n, c->dim, w->xf, m->norm.x, c->norm_eps, w->nsel, w->rstdf);
+    plmm__linear(&m->head, n, w->nsel, out, c->vocab, false, w->scratch);
     return PLMM_OK;
 }
 
@@ -88,7 +88,7 @@ plmm_status plmm_hidden(plmm_workspace *w, const plmm_model *m, const plmm_stack
     const plmm_model_config *c = &w->cfg;
     PLMM_TRY(run_text(w, m, stack, tokens, n, err));
     if (kind == PLMM_HIDDEN_NORMED) {
-        w->k->rmsnorm(n, c->dim, w->xf, m->params + m->norm, c->norm_eps, out, w->rstdf);
+        w->k->rmsnorm(n, c->dim, w->xf, m->norm.x, c->norm_eps, out, w->rstdf);
     } else {
         memcpy(out, w->xf, n * c->dim * sizeof *out);
     }
@@ -142,6 +142,9 @@ plmm_status plmm_grad_full(plmm_workspace *w, const plmm_model *m, const plmm_ba
                            float *grads, plmm_loss_sum *sum, plmm_error *err)
 {
     PLMM_TRY(check_use(w, PLMM_USE_FULL, err));
+    if (m->params == NULL) {
+        return plmm_fail(err, PLMM_ERR_STATE, "cannot compute gradients of a frozen model");
+    }
     PLMM_TRY(plmm__begin(w, m, NULL, b, err));
     w->full_grads = grads;
     run_gradients(w, b, scale, sum);

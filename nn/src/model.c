@@ -115,36 +115,51 @@ static size_t add_layer_view(plmm_model *m, uint32_t l, const char *part, size_t
     return add_view(m, name, rows, cols);
 }
 
+/* The matrix [out][in] that begins with the next view. */
+static plmm__matrix matrix_at(const plmm_model *m, size_t out, size_t in)
+{
+    return (plmm__matrix){.offset = m->count, .out = out, .in = in};
+}
+
 static void add_layer(plmm_model *m, uint32_t l)
 {
     const plmm_model_config *c = &m->cfg;
     plmm__layer *y = &m->layers[l];
     size_t d = c->dim, q = plmm__q_dim(c), kv = plmm__kv_dim(c), h = c->hidden;
-    y->norm1 = add_layer_view(m, l, "input_layernorm.weight", 1, d);
-    y->qkv = add_layer_view(m, l, "self_attn.q_proj.weight", q, d);
+    y->norm1.offset = add_layer_view(m, l, "input_layernorm.weight", 1, d);
+    y->qkv = matrix_at(m, q + 2 * kv, d);
+    (void)add_layer_view(m, l, "self_attn.q_proj.weight", q, d);
     (void)add_layer_view(m, l, "self_attn.k_proj.weight", kv, d);
     (void)add_layer_view(m, l, "self_attn.v_proj.weight", kv, d);
     if (c->qkv_bias) {
-        y->bias = add_layer_view(m, l, "self_attn.q_proj.bias", 1, q);
+        y->bias.offset = add_layer_view(m, l, "self_attn.q_proj.bias", 1, q);
         (void)add_layer_view(m, l, "self_attn.k_proj.bias", 1, kv);
         (void)add_layer_view(m, l, "self_attn.v_proj.bias", 1, kv);
     }
-    y->o = add_layer_view(m, l, "self_attn.o_proj.weight", d, q);
-    y->norm2 = add_layer_view(m, l, "post_attention_layernorm.weight", 1, d);
-    y->gate_up = add_layer_view(m, l, "mlp.gate_proj.weight", h, d);
+    y->o = matrix_at(m, d, q);
+    (void)add_layer_view(m, l, "self_attn.o_proj.weight", d, q);
+    y->norm2.offset = add_layer_view(m, l, "post_attention_layernorm.weight", 1, d);
+    y->gate_up = matrix_at(m, 2 * h, d);
+    (void)add_layer_view(m, l, "mlp.gate_proj.weight", h, d);
     (void)add_layer_view(m, l, "mlp.up_proj.weight", h, d);
-    y->down = add_layer_view(m, l, "mlp.down_proj.weight", d, h);
+    y->down = matrix_at(m, d, h);
+    (void)add_layer_view(m, l, "mlp.down_proj.weight", d, h);
 }
 
 static void add_all(plmm_model *m)
 {
     const plmm_model_config *c = &m->cfg;
-    m->embed = add_view(m, "model.embed_tokens.weight", c->vocab, c->dim);
+    m->embed = matrix_at(m, c->vocab, c->dim);
+    (void)add_view(m, "model.embed_tokens.weight", c->vocab, c->dim);
     for (uint32_t l = 0; l < c->layers; l++) {
         add_layer(m, l);
     }
-    m->norm = add_view(m, "model.norm.weight", 1, c->dim);
-    m->head = c->tied ? m->embed : add_view(m, "lm_head.weight", c->vocab, c->dim);
+    m->norm.offset = add_view(m, "model.norm.weight", 1, c->dim);
+    m->head = m->embed;
+    if (!c->tied) {
+        m->head = matrix_at(m, c->vocab, c->dim);
+        (void)add_view(m, "lm_head.weight", c->vocab, c->dim);
+    }
 }
 
 plmm_status plmm_model_new(const plmm_model_config *cfg, plmm_model **out, plmm_error *err)
@@ -167,6 +182,7 @@ plmm_status plmm_model_new(const plmm_model_config *cfg, plmm_model **out, plmm_
         return plmm_fail(err, PLMM_ERR_NOMEM,
                          "cannot make a model: no memory for %zu MiB of weights", mib);
     }
+    plmm__bind(m);
     *out = m;
     return PLMM_OK;
 }
@@ -177,6 +193,7 @@ void plmm_model_free(plmm_model *m)
         plmm_free(m->rope_sin);
         plmm_free(m->rope_cos);
         plmm_free(m->packed);
+        plmm_free(m->frozen);
         plmm_free(m->params);
         plmm_free(m->layers);
         plmm_free(m->views);
@@ -194,6 +211,7 @@ static bool ends_with(const char *s, const char *tail)
 
 void plmm_model_init_random(plmm_model *m, uint64_t seed)
 {
+    PLMM_ASSERT(m->params != NULL);
     plmm_rng r;
     double residual = 0.02 / sqrt(2.0 * m->cfg.layers);
     for (size_t i = 0; i < m->views_count; i++) {
@@ -245,81 +263,4 @@ const plmm_view *plmm_model_find(const plmm_model *m, const char *name)
         }
     }
     return NULL;
-}
-
-/* ---- sealing ---- */
-
-/* Angles as Transformers computes them: the product too is rounded to float32. */
-static void fill_rope(plmm_model *m)
-{
-    size_t half = m->cfg.head_dim / 2;
-    for (size_t j = 0; j < half; j++) {
-        float freq = plmm__rope_freq(&m->cfg, j);
-        for (size_t p = 0; p < m->cfg.context; p++) {
-            float angle = (float)p * freq;
-            m->rope_cos[p * half + j] = (float)cos((double)angle);
-            m->rope_sin[p * half + j] = (float)sin((double)angle);
-        }
-    }
-}
-
-static plmm_status make_sealed_memory(plmm_model *m, plmm_error *err)
-{
-    if (m->packed != NULL) {
-        return PLMM_OK;
-    }
-    size_t angles = (size_t)m->cfg.context * (m->cfg.head_dim / 2);
-    float *packed = plmm_alloc(m->count, sizeof *packed);
-    float *cosines = plmm_alloc(angles, sizeof *cosines),
-          *sines = plmm_alloc(angles, sizeof *sines);
-    if (packed == NULL || cosines == NULL || sines == NULL) {
-        plmm_free(packed);
-        plmm_free(cosines);
-        plmm_free(sines);
-        return plmm_fail(err, PLMM_ERR_NOMEM, "cannot seal the model: no memory for %zu MiB",
-                         m->count * sizeof *packed >> 20);
-    }
-    m->packed = packed;
-    m->rope_cos = cosines;
-    m->rope_sin = sines;
-    fill_rope(m);
-    return PLMM_OK;
-}
-
-static void pack_matrix(plmm_model *m, size_t offset, size_t out, size_t in)
-{
-    const float *w = m->params + offset;
-    for (size_t n = 0; n < out; n += PLMM__PANEL) {
-        size_t width = out - n < PLMM__PANEL ? out - n : PLMM__PANEL;
-        plmm__kernels_best()->transpose(width, in, w + n * in, in, m->packed + offset + n * in,
-                                        width);
-    }
-}
-
-plmm_status plmm_model_seal(plmm_model *m, plmm_error *err)
-{
-    const plmm_model_config *c = &m->cfg;
-    for (size_t i = 0; i < m->views_count; i++) {
-        const plmm_view *v = &m->views[i];
-        if (!plmm__kernels_best()->finite(m->params + v->offset, v->rows * v->cols)) {
-            return plmm_fail(err, PLMM_ERR_RANGE,
-                             "cannot use the model: %s holds a value that is not finite", v->name);
-        }
-    }
-    PLMM_TRY(make_sealed_memory(m, err));
-    for (uint32_t l = 0; l < c->layers; l++) {
-        const plmm__layer *y = &m->layers[l];
-        pack_matrix(m, y->qkv, plmm__qkv_dim(c), c->dim);
-        pack_matrix(m, y->o, c->dim, plmm__q_dim(c));
-        pack_matrix(m, y->gate_up, 2 * (size_t)c->hidden, c->dim);
-        pack_matrix(m, y->down, c->dim, c->hidden);
-    }
-    pack_matrix(m, m->head, c->vocab, c->dim);
-    m->sealed = true;
-    return PLMM_OK;
-}
-
-bool plmm_model_sealed(const plmm_model *m)
-{
-    return m->sealed;
 }

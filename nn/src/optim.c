@@ -91,7 +91,7 @@ void plmm_adamw_step_lora(plmm_adamw *o, plmm_adapter *a, plmm_factor factors, c
 
 void plmm_adamw_step_model(plmm_adamw *o, plmm_model *m, const float *grads, float lr)
 {
-    PLMM_ASSERT(o->n == m->count);
+    PLMM_ASSERT(o->n == m->count && m->params != NULL);
     plmm__adamw_args args = next_step(o, lr), plain = args;
     plain.decay = 0;
     for (size_t i = 0; i < m->views_count; i++) {

@@ -70,6 +70,7 @@ static void carve_all(plmm_workspace *w, plmm__arena *a)
     w->rows = plmm__carve(a, t, sizeof *w->rows);
     w->sums = plmm__carve(a, t, sizeof *w->sums);
     w->logits = plmm__carve_floats(a, PLMM__HEAD_ROWS, c->vocab);
+    w->scratch = plmm__carve_floats(a, 1, PLMM__SCRATCH);
     w->n = plmm__carve_floats(a, t, c->dim);
     w->act = plmm__carve_floats(a, t, c->hidden);
     w->kt = plmm__carve_floats(a, c->head_dim, plmm__round16(w->params.seq_max));

@@ -84,6 +84,67 @@ static void test_gemm_order(const plmm__kernels *k)
     }
 }
 
+/* A panel is the product of its columns, to the bit. */
+static void test_panel(const plmm__kernels *k, size_t m, size_t n, size_t depth, bool accumulate)
+{
+    size_t lda = depth + 2, ldb = n + 3, ldc = n + 5;
+    fill(a, m * lda);
+    fill(b, depth * ldb);
+    fill(c, m * ldc);
+    memcpy(d, c, m * ldc * sizeof *c);
+    k->gemm_panel(m, n, depth, a, lda, b, ldb, b, c, ldc, accumulate);
+    k->gemm(m, n, depth, a, lda, 1, b, ldb, d, ldc, accumulate);
+    CHECK(memcmp(c, d, m * ldc * sizeof *c) == 0, "%s: panel %zu x %zu x %zu", k->name, m, n,
+          depth);
+}
+
+static void test_panels(const plmm__kernels *k)
+{
+    for (size_t m = 1; m <= 30; m++) {
+        test_panel(k, m, 64, 40 + m, m % 2 == 0);
+        test_panel(k, m, 2 * m, 40, m % 2 == 0);
+    }
+}
+
+static void test_transpose(const plmm__kernels *k, size_t rows, size_t cols)
+{
+    size_t ldx = cols + 1, ldo = rows + 2;
+    fill(a, rows * ldx);
+    memset(c, 0, cols * ldo * sizeof *c);
+    memset(d, 0, cols * ldo * sizeof *d);
+    k->transpose(rows, cols, a, ldx, c, ldo);
+    plmm__kernels_ref.transpose(rows, cols, a, ldx, d, ldo);
+    CHECK(memcmp(c, d, cols * ldo * sizeof *c) == 0, "%s: %zu x %zu turned", k->name, rows, cols);
+}
+
+/* Numbers of fewer bits: every pattern that can be is converted exactly. */
+static void test_conversions(const plmm__kernels *k)
+{
+    static uint8_t x[34 * 300];
+    for (size_t i = 0; i < sizeof x; i++) {
+        x[i] = (uint8_t)plmm_rng_below(&rng, 256);
+        x[i] &= (uint8_t)(i % 34 == 1 || i % 18 == 1 ? 0xfb : 0xff); /* finite scales for either */
+    }
+    for (size_t n = 1; n <= 70; n++) {
+        k->from_q8(x, c, n);
+        plmm__kernels_ref.from_q8(x, d, n);
+        CHECK(memcmp(c, d, n * sizeof *c) == 0, "%s: %zu of int8", k->name, n);
+        k->from_q4(x, c, n);
+        plmm__kernels_ref.from_q4(x, d, n);
+        CHECK(memcmp(c, d, n * sizeof *c) == 0, "%s: %zu of 4 bits", k->name, n);
+    }
+    k->from_q8(x, c, 300 * 32);
+    plmm__kernels_ref.from_q8(x, d, 300 * 32);
+    CHECK(memcmp(c, d, 300 * 32 * sizeof *c) == 0, "%s: int8", k->name);
+    static uint16_t h[1 << 16];
+    for (size_t i = 0; i < 1 << 16; i++) {
+        h[i] = (uint16_t)i;
+    }
+    k->from_bf16(h, c, 1 << 16);
+    plmm__kernels_ref.from_bf16(h, d, 1 << 16);
+    CHECK(memcmp(c, d, (size_t)4 << 16) == 0, "%s: bf16", k->name);
+}
+
 static void test_rows(const plmm__kernels *k, size_t n)
 {
     enum { ROWS = 3 };
@@ -231,6 +292,11 @@ int main(void)
         (void)fprintf(stderr, "%s\n", all[t]->name);
         test_gemms(all[t]);
         test_gemm_order(all[t]);
+        test_panels(all[t]);
+        test_conversions(all[t]);
+        for (size_t n = 1; n <= 50; n++) {
+            test_transpose(all[t], n, 17 + n % 31);
+        }
         for (size_t n = 1; n < 70; n += n < 36 ? 1 : 7) {
             test_rows(all[t], n);
             test_silu(all[t], n);

@@ -1,6 +1,12 @@
+#if defined(__linux__)
+#define _DEFAULT_SOURCE /* madvise */
+#include <sys/mman.h>
+#endif
+
 #include "plmm/alloc.h"
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,10 +29,17 @@ void *plmm_alloc(size_t n, size_t size)
     }
     size_t bytes = (n * size + PLMM_ALIGN - 1) / PLMM_ALIGN * PLMM_ALIGN;
     bytes = bytes == 0 ? PLMM_ALIGN : bytes;
+    enum { HUGE_PAGE = 2 << 20 };
+    bool large = bytes >= 2 * (size_t)HUGE_PAGE;
     void *p = NULL;
-    if (posix_memalign(&p, PLMM_ALIGN, bytes) != 0) {
+    if (posix_memalign(&p, large ? HUGE_PAGE : PLMM_ALIGN, bytes) != 0) {
         return NULL;
     }
+#if defined(__linux__)
+    if (large) { /* products go through weights of many MiB: fewer, larger pages. A wish only. */
+        (void)madvise(p, bytes / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
+    }
+#endif
     memset(p, 0, bytes);
     atomic_fetch_add(&live, 1);
     return p;

@@ -103,7 +103,7 @@ size_t plmm_adapter_offset(const plmm_adapter *a, uint32_t layer, unsigned index
 void plmm_target_shape(const plmm_model_config *cfg, unsigned index, size_t *out, size_t *in);
 
 /* Adds s B A to m's weights (which must then be sealed again). PLMM_ERR_CONFIG when the shapes
- * differ. */
+ * differ, PLMM_ERR_STATE when m is frozen. */
 plmm_status plmm_adapter_merge(const plmm_adapter *a, plmm_model *m,
                                plmm_error *err) PLMM_NODISCARD;
 

@@ -64,7 +64,7 @@ void plmm_model_init_random(plmm_model *m, uint64_t seed);
 
 const plmm_model_config *plmm_model_cfg(const plmm_model *m);
 
-/* The flat block of plmm_model_count() floats, row-major, in the order of the views; owned by the
+/* The flat block of plmm_model_count() floats (NULL when frozen), row-major, in the order of the views; owned by the
  * model. A sealed model does not notice that it is written to: call plmm_model_seal() again before
  * the next computation, which otherwise uses the old packed copies. */
 float *plmm_model_params(plmm_model *m);
@@ -94,6 +94,25 @@ const plmm_view *plmm_model_find(const plmm_model *m, const char *name);
  * PLMM_ERR_RANGE when a weight is not finite, naming its tensor. */
 plmm_status plmm_model_seal(plmm_model *m, plmm_error *err) PLMM_NODISCARD;
 bool plmm_model_sealed(const plmm_model *m);
+
+/* ---- a frozen base ---- */
+
+/* What the matrices of a model are kept as. Vectors (norms, biases) are always f32. */
+typedef enum plmm_base {
+    PLMM_BASE_F32,
+    PLMM_BASE_BF16, /* bfloat16 in both directions: 4 octets a weight, and products of half width
+                       where the processor is fast at them */
+    PLMM_BASE_INT8, /* blocks of 32 with a scale, GGUF's Q8_0: 8.5 bits a weight */
+    PLMM_BASE_INT4  /* the same with 4 bits, Q4_0: 4.5 bits a weight */
+} plmm_base;
+
+/* Rounds the matrices to `base` and gives the flat block and its panels back: the model can then be
+ * trained by adapters, scored and generated with, but its weights neither changed nor read
+ * (plmm_model_params() and _weights() give NULL). It is sealed. PLMM_BASE_F32 only seals. Allocates
+ * what the new form takes before it frees the old. PLMM_ERR_STATE when it is frozen already;
+ * PLMM_ERR_RANGE as plmm_model_seal(); PLMM_ERR_NOMEM; the model is unchanged on failure. */
+plmm_status plmm_model_freeze(plmm_model *m, plmm_base base, plmm_error *err) PLMM_NODISCARD;
+plmm_base plmm_model_base(const plmm_model *m);
 
 /* Name of the instruction set that the kernels of this process use: "avx512", "avx2" or "baseline".
  * Results are equal to the bit between runs on one instruction set, not between two. */

@@ -1,0 +1,256 @@
+/* What a model's weights lie in: the flat block and its sealed panels, or, frozen, numbers of fewer
+ * bits. */
+#include <math.h>
+#include <string.h>
+
+#include "engine.h"
+#include "plmm/alloc.h"
+#include "plmm/safetensors.h"
+
+/* ---- sealing ---- */
+
+/* Angles as Transformers computes them: the product too is rounded to float32. */
+static void fill_rope(plmm_model *m)
+{
+    size_t half = m->cfg.head_dim / 2;
+    for (size_t j = 0; j < half; j++) {
+        float freq = plmm__rope_freq(&m->cfg, j);
+        for (size_t p = 0; p < m->cfg.context; p++) {
+            float angle = (float)p * freq;
+            m->rope_cos[p * half + j] = (float)cos((double)angle);
+            m->rope_sin[p * half + j] = (float)sin((double)angle);
+        }
+    }
+}
+
+static plmm_status make_angles(plmm_model *m, plmm_error *err)
+{
+    if (m->rope_cos != NULL) {
+        return PLMM_OK;
+    }
+    size_t angles = (size_t)m->cfg.context * (m->cfg.head_dim / 2);
+    float *cosines = plmm_alloc(angles, sizeof *cosines),
+          *sines = plmm_alloc(angles, sizeof *sines);
+    if (cosines == NULL || sines == NULL) {
+        plmm_free(cosines);
+        plmm_free(sines);
+        return plmm_fail(err, PLMM_ERR_NOMEM, "cannot seal the model: no memory for %zu angles",
+                         2 * angles);
+    }
+    m->rope_cos = cosines;
+    m->rope_sin = sines;
+    fill_rope(m);
+    return PLMM_OK;
+}
+
+static plmm_status make_panels(plmm_model *m, plmm_error *err)
+{
+    if (m->packed == NULL) {
+        m->packed = plmm_alloc(m->count, sizeof *m->packed);
+        plmm__bind(m);
+    }
+    return m->packed != NULL
+               ? PLMM_OK
+               : plmm_fail(err, PLMM_ERR_NOMEM, "cannot seal the model: no memory for %zu MiB",
+                           m->count * sizeof *m->packed >> 20);
+}
+
+static void pack_matrix(plmm_model *m, const plmm__matrix *w)
+{
+    float *panels = m->packed + w->offset;
+    for (size_t n = 0; n < w->out; n += PLMM__PANEL) {
+        size_t width = w->out - n < PLMM__PANEL ? w->out - n : PLMM__PANEL;
+        plmm__kernels_best()->transpose(width, w->in, w->rows + n * w->in, w->in,
+                                        panels + n * w->in, width);
+    }
+}
+
+static plmm_status check_finite(const plmm_model *m, plmm_error *err)
+{
+    for (size_t i = 0; i < m->views_count; i++) {
+        const plmm_view *v = &m->views[i];
+        if (!plmm__kernels_best()->finite(m->params + v->offset, v->rows * v->cols)) {
+            return plmm_fail(err, PLMM_ERR_RANGE,
+                             "cannot use the model: %s holds a value that is not finite", v->name);
+        }
+    }
+    return PLMM_OK;
+}
+
+plmm_status plmm_model_seal(plmm_model *m, plmm_error *err)
+{
+    if (m->base != PLMM_BASE_F32) {
+        return PLMM_OK;
+    }
+    PLMM_TRY(check_finite(m, err));
+    PLMM_TRY(make_angles(m, err));
+    PLMM_TRY(make_panels(m, err));
+    for (uint32_t l = 0; l < m->cfg.layers; l++) {
+        const plmm__layer *y = &m->layers[l];
+        pack_matrix(m, &y->qkv);
+        pack_matrix(m, &y->o);
+        pack_matrix(m, &y->gate_up);
+        pack_matrix(m, &y->down);
+    }
+    pack_matrix(m, &m->head);
+    m->sealed = true;
+    return PLMM_OK;
+}
+
+bool plmm_model_sealed(const plmm_model *m)
+{
+    return m->sealed;
+}
+
+/* ---- where the tensors lie ---- */
+
+static void bind_matrix(plmm_model *m, plmm__matrix *w)
+{
+    w->rows = m->params + w->offset;
+    w->panels = m->packed == NULL ? NULL : m->packed + w->offset;
+}
+
+void plmm__bind(plmm_model *m)
+{
+    for (uint32_t l = 0; l < m->cfg.layers; l++) {
+        plmm__layer *y = &m->layers[l];
+        y->norm1.x = m->params + y->norm1.offset;
+        y->bias.x = m->params + y->bias.offset;
+        y->norm2.x = m->params + y->norm2.offset;
+        bind_matrix(m, &y->qkv);
+        bind_matrix(m, &y->o);
+        bind_matrix(m, &y->gate_up);
+        bind_matrix(m, &y->down);
+    }
+    m->norm.x = m->params + m->norm.offset;
+    bind_matrix(m, &m->embed);
+    bind_matrix(m, &m->head);
+}
+
+/* ---- freezing ---- */
+
+static bool by_blocks(plmm_base base)
+{
+    return base == PLMM_BASE_INT8 || base == PLMM_BASE_INT4;
+}
+
+static plmm__quant quant_of(plmm_base base)
+{
+    return base == PLMM_BASE_INT8 ? PLMM__Q8_0 : PLMM__Q4_0;
+}
+
+/* Reserves a matrix's memory; with `copy`, fills it from w->rows and leaves them. Rows of a matrix
+ * that is only looked up need no forward panels. */
+static void store_matrix(plmm__arena *a, plmm_base base, plmm__matrix *w, bool product, bool copy)
+{
+    const float *x = w->rows;
+    w->quant = quant_of(base);
+    w->row_bytes = by_blocks(base) ? plmm__quant_row_bytes(w->quant, w->in) : 0;
+    uint8_t *blocks = by_blocks(base) ? plmm__carve(a, w->out, w->row_bytes) : NULL;
+    uint16_t *back = by_blocks(base) ? NULL : plmm__carve(a, w->out * w->in, sizeof *back);
+    uint16_t *front =
+        by_blocks(base) || !product ? NULL : plmm__carve(a, w->out * w->in, sizeof *front);
+    for (size_t r = 0; copy && r < w->out; r++, x += w->in) {
+        if (blocks != NULL) {
+            plmm__quantize_row(w->quant, x, w->in, blocks + r * w->row_bytes);
+            continue;
+        }
+        size_t n0 = r / PLMM__PANEL * PLMM__PANEL;
+        size_t width = w->out - n0 < PLMM__PANEL ? w->out - n0 : PLMM__PANEL;
+        for (size_t k = 0; k < w->in; k++) {
+            size_t k0 = k / PLMM__PANEL * PLMM__PANEL;
+            size_t wide = w->in - k0 < PLMM__PANEL ? w->in - k0 : PLMM__PANEL;
+            uint16_t h = plmm_f32_to_bf16(x[k]);
+            back[k0 * w->out + r * wide + k - k0] = h;
+            if (front != NULL) {
+                front[n0 * w->in + k * width + r - n0] = h;
+            }
+        }
+    }
+    if (copy) {
+        w->blocks = blocks;
+        w->backward = back;
+        w->forward = front;
+        w->rows = NULL;
+        w->panels = NULL;
+    }
+}
+
+static void store_vector(plmm__arena *a, plmm__vector *v, size_t n, bool copy)
+{
+    float *x = plmm__carve_floats(a, 1, n);
+    if (copy) {
+        memcpy(x, v->x, n * sizeof *x);
+        v->x = x;
+    }
+}
+
+/* Counts, or copies, everything. layers may be one layer standing for all while counting. */
+static void store_all(plmm_model *m, plmm__arena *a, plmm_base base, bool copy)
+{
+    const plmm_model_config *c = &m->cfg;
+    for (uint32_t l = 0; l < c->layers; l++) {
+        plmm__layer *y = &m->layers[l];
+        store_vector(a, &y->norm1, c->dim, copy);
+        store_vector(a, &y->bias, c->qkv_bias ? plmm__qkv_dim(c) : 0, copy);
+        store_vector(a, &y->norm2, c->dim, copy);
+        store_matrix(a, base, &y->qkv, true, copy);
+        store_matrix(a, base, &y->o, true, copy);
+        store_matrix(a, base, &y->gate_up, true, copy);
+        store_matrix(a, base, &y->down, true, copy);
+    }
+    store_vector(a, &m->norm, c->dim, copy);
+    store_matrix(a, base, &m->embed, c->tied, copy);
+    if (!c->tied) {
+        store_matrix(a, base, &m->head, true, copy);
+    } else if (copy) {
+        m->head = m->embed;
+    }
+}
+
+plmm_status plmm_model_freeze(plmm_model *m, plmm_base base, plmm_error *err)
+{
+    if (m->base != PLMM_BASE_F32) {
+        return plmm_fail(err, PLMM_ERR_STATE, "cannot freeze the model: it is frozen already");
+    }
+    if (base == PLMM_BASE_F32) {
+        return plmm_model_seal(m, err);
+    }
+    PLMM_TRY(check_finite(m, err));
+    PLMM_TRY(make_angles(m, err));
+    plmm__arena a = {0};
+    store_all(m, &a, base, false);
+    m->frozen = a.overflow ? NULL : plmm_alloc(a.used, 1);
+    if (m->frozen == NULL) {
+        return plmm_fail(err, PLMM_ERR_NOMEM, "cannot freeze the model: no memory for %zu MiB",
+                         a.used >> 20);
+    }
+    a = (plmm__arena){.base = m->frozen};
+    store_all(m, &a, base, true);
+    plmm_free(m->packed);
+    plmm_free(m->params);
+    m->packed = NULL;
+    m->params = NULL;
+    m->base = base;
+    m->sealed = true;
+    return PLMM_OK;
+}
+
+plmm_base plmm_model_base(const plmm_model *m)
+{
+    return m->base;
+}
+
+void plmm__matrix_row(const plmm__matrix *w, size_t i, float *out)
+{
+    if (w->rows != NULL) {
+        memcpy(out, w->rows + i * w->in, w->in * sizeof *out);
+    } else if (w->blocks != NULL) {
+        plmm__dequantize_row(w->quant, w->blocks + i * w->row_bytes, w->in, out);
+    } else {
+        for (size_t k = 0; k < w->in; k += PLMM__PANEL) {
+            size_t wide = w->in - k < PLMM__PANEL ? w->in - k : PLMM__PANEL;
+            plmm__kernels_best()->from_bf16(w->backward + k * w->out + i * wide, out + k, wide);
+        }
+    }
+}
