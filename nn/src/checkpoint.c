@@ -216,7 +216,8 @@ static void directory_of(const char *path, char out[PLMM_PATH_MAX])
 
 static plmm_status find_tokenizer(const char *dir, plmm_tokenizer **out, plmm_error *err)
 {
-    static const char *const usual[] = {"tokenizer.json", "tokenizer.bin", "merges.txt"};
+    static const char *const usual[] = {"tokenizer.json", "tokenizer.model", "tokenizer.bin",
+                                        "merges.txt"};
     char path[PLMM_PATH_MAX];
     *out = NULL;
     for (size_t i = 0; i < sizeof usual / sizeof usual[0]; i++) {
@@ -232,6 +233,25 @@ static plmm_status find_tokenizer(const char *dir, plmm_tokenizer **out, plmm_er
     }
     PLMM_TRY(plmm_path_join(path, sizeof path, dir, s.found, err));
     return plmm_tokenizer_load(path, out, err);
+}
+
+/* A GGUF file has its own. */
+static plmm_status own_tokenizer(const char *file, plmm_tokenizer **out, plmm_error *err)
+{
+    plmm_map map;
+    plmm_gguf *g = NULL;
+    plmm_status rc = PLMM_OK;
+    *out = NULL;
+    PLMM_TRY(plmm_file_map(file, &map, err));
+    if (plmm_gguf_is(map.data, map.len)) {
+        rc = plmm_gguf_parse(map.data, map.len, file, &g, err);
+    }
+    if (rc == PLMM_OK && g != NULL && plmm_gguf_find(g, "tokenizer.ggml.tokens") != NULL) {
+        rc = plmm_tokenizer_from_gguf(g, file, out, err);
+    }
+    plmm_gguf_close(g);
+    plmm_file_unmap(&map);
+    return rc;
 }
 
 /* --- both --- */
@@ -271,7 +291,10 @@ plmm_status plmm_checkpoint_load(const char *path, plmm_model **model, plmm_toke
         directory_of(path, dir);
         (void)snprintf(file, sizeof file, "%s", path);
     }
-    plmm_status rc = tokenizer != NULL ? find_tokenizer(dir, &tok, err) : PLMM_OK;
+    plmm_status rc = tokenizer != NULL && !is_dir ? own_tokenizer(file, &tok, err) : PLMM_OK;
+    if (rc == PLMM_OK && tokenizer != NULL && tok == NULL) {
+        rc = find_tokenizer(dir, &tok, err);
+    }
     if (rc == PLMM_OK) {
         rc = hf ? load_dir(dir, tok, &m, err) : load_file(file, &m, err);
     }

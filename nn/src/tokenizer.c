@@ -477,8 +477,26 @@ plmm_status plmm_tokenizer_parse_sentence(const uint8_t *bytes, size_t len, cons
     return parse_copy(&sentence_format, (const char *)bytes, len, name, out, err);
 }
 
+static plmm_status load_gguf(const plmm_map *map, const char *path, plmm_tokenizer **out,
+                             plmm_error *err)
+{
+    plmm_gguf *g;
+    PLMM_TRY(plmm_gguf_parse(map->data, map->len, path, &g, err));
+    plmm_status rc = plmm_tokenizer_from_gguf(g, path, out, err);
+    plmm_gguf_close(g);
+    return rc;
+}
+
 static plmm_status load_file(const char *path, plmm_tokenizer **out, plmm_error *err)
 {
+    plmm_map map;
+    PLMM_TRY(plmm_file_map(path, &map, err));
+    bool gguf = plmm_gguf_is(map.data, map.len);
+    plmm_status done = gguf ? load_gguf(&map, path, out, err) : PLMM_OK;
+    plmm_file_unmap(&map);
+    if (gguf) {
+        return done;
+    }
     uint8_t *bytes;
     size_t len;
     PLMM_TRY(plmm_file_read(path, PLMM_TOKENIZER_FILE_MAX, &bytes, &len, err));

@@ -181,7 +181,7 @@ static plmm_status read_normalizer(field whole, spec *s, plmm_error *err)
 static plmm_status survey(const message *whole, scored_vocab *v, spec *s, plmm_error *err)
 {
     message m = *whole;
-    field trainer = {0}, normalizer = {0};
+    field trainer = {.bytes = m.at}, normalizer = trainer; /* empty, if they are not there */
     while (m.at < m.end) {
         field f;
         scored_piece p;

@@ -118,17 +118,22 @@ static void check_llama_cpp(const char *inp, const char *out, const plmm_tokeniz
 static void check_tokenizers(void)
 {
     static const char *const llama2[] = {"tokenizers/llama2-32k/tokenizer.bin",
-                                         "tokenizers/llama2-32k/tokenizer.model"};
+                                         "tokenizers/llama2-32k/tokenizer.model",
+                                         "tokenizers/llama.cpp-vocab/ggml-vocab-llama-spm.gguf"};
+    static const char *const gpt2[] = {"tokenizers/gpt2",
+                                       "tokenizers/llama.cpp-vocab/ggml-vocab-gpt-2.gguf"};
     plmm_error err = {0};
     plmm_tokenizer *t = NULL;
-    CHECK(plmm_tokenizer_load(at("tokenizers/gpt2"), &t, &err) == PLMM_OK, "%s", err.msg);
-    if (t != NULL) {
-        CHECK(plmm_tokenizer_eos(t) == 50256, "%d", plmm_tokenizer_eos(t));
-        check_llama_cpp("tokenizers/llama.cpp-vocab/ggml-vocab-gpt-2.gguf.inp",
-                        "tokenizers/llama.cpp-vocab/ggml-vocab-gpt-2.gguf.out", t);
+    for (size_t i = 0; i < COUNT(gpt2); i++) {
+        CHECK(plmm_tokenizer_load(at(gpt2[i]), &t, &err) == PLMM_OK, "%s", err.msg);
+        if (t != NULL) {
+            CHECK(plmm_tokenizer_eos(t) == 50256, "%d", plmm_tokenizer_eos(t));
+            check_llama_cpp("tokenizers/llama.cpp-vocab/ggml-vocab-gpt-2.gguf.inp",
+                            "tokenizers/llama.cpp-vocab/ggml-vocab-gpt-2.gguf.out", t);
+        }
+        plmm_tokenizer_free(t);
+        t = NULL;
     }
-    plmm_tokenizer_free(t);
-    t = NULL;
     for (size_t i = 0; i < COUNT(llama2); i++) {
         CHECK(plmm_tokenizer_load(at(llama2[i]), &t, &err) == PLMM_OK, "%s", err.msg);
         if (t != NULL) {

@@ -25,8 +25,8 @@
 #include "plmm/tokenizer.h"
 
 /* Reads and seals the model at path: a directory, a GGUF or a llama2.c file. tokenizer may be NULL;
- * otherwise it gets the tokenizer of the directory (of a file: of the directory it lies in):
- * `tokenizer.json`, else `tokenizer.bin`, else `vocab.json` with `merges.txt`, else a single
+ * otherwise it gets the GGUF's own tokenizer or that of the directory (of a file: of the directory
+ * it lies in): `tokenizer.json`, else `tokenizer.model`, else `tokenizer.bin`, else `vocab.json` with `merges.txt`, else a single
  * `tok*.bin`; or NULL if there is none. The ids bos, eos of the config are taken from config.json,
  * else from the tokenizer. PLMM_ERR_NOTFOUND, _FORMAT, _UNSUPPORTED (named field), _CONFIG, _IO,
  * _NOMEM; PLMM_ERR_FORMAT also when the tokenizer has more tokens than the model has rows. */

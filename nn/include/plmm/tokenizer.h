@@ -9,6 +9,8 @@
  *   tokenizer.model             of SentencePiece, model type BPE without a character map, as Llama
  *                               2, TinyLlama and Mistral have it
  *   tokenizer.bin               of llama2.c
+ *   the keys of a .gguf file    models "gpt2" (gpt-2, llama-bpe, qwen2, smollm) and "llama", read as
+ *                               the tokenizer.json or tokenizer.model that they stand for
  * and trains a byte-level one of its own, written as a tokenizer.json that Hugging Face opens with
  * the same ids. What a file asks for and is not implemented is refused by its name.
  *
@@ -28,6 +30,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "plmm/gguf.h"
 #include "plmm/status.h"
 
 enum {
@@ -64,6 +67,11 @@ plmm_status plmm_tokenizer_parse_llama2c(const uint8_t *bytes, size_t len, const
 
 plmm_status plmm_tokenizer_parse_sentence(const uint8_t *bytes, size_t len, const char *name,
                                           plmm_tokenizer **out, plmm_error *err) PLMM_NODISCARD;
+
+/* From the keys tokenizer.ggml.* of an open file; name is used in messages only. PLMM_ERR_FORMAT,
+ * PLMM_ERR_UNSUPPORTED (another model or pre-tokenizer), PLMM_ERR_NOMEM. */
+plmm_status plmm_tokenizer_from_gguf(const plmm_gguf *g, const char *name, plmm_tokenizer **out,
+                                     plmm_error *err) PLMM_NODISCARD;
 
 void plmm_tokenizer_free(plmm_tokenizer *t);
 
