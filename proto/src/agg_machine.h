@@ -107,7 +107,6 @@ struct plmm_agg_round {
     uint8_t *tags;        /* n x k likewise */
     uint8_t *reveals;     /* n x k: what i revealed of its s-th neighbour */
     uint8_t *reveal_has;  /* n sets over k */
-    uint8_t *pairs;       /* n x k secrets: with those of its neighbours that dropped, as i says */
     plmm_seed *surplus;   /* n: of the noise that i's vector can do without */
     uint8_t *sharers, *going, *survivors, *agreed; /* sets over n; one block, at sharers */
     uint32_t *proving;                             /* 3 n: scratch of a roster's proof */

@@ -87,18 +87,14 @@ void plmm_agg_round_free(plmm_agg_round *m)
     if (m->reveals != NULL && m->os == NULL) {
         plmm_wipe(m->reveals, (size_t)m->session.n * m->session.k * PLMM_REVEAL_SHARE);
     }
-    if (m->pairs != NULL && m->os == NULL) {
-        plmm_wipe(m->pairs, (size_t)m->session.n * m->session.k * sizeof(plmm_key));
-    }
     plmm_agg_oneshot_free(m->os, m->session.n);
     if (m->surplus != NULL) {
         plmm_wipe(m->surplus, m->session.n * sizeof m->surplus[0]);
     }
-    void *const blocks[] = {m->keys,    m->slots,     m->table,   m->to,         m->slot_of,
-                            m->request, m->ids,       m->nodes,   m->near,       m->did,
-                            m->boxes,   m->tags,      m->reveals, m->complaints, m->reveal_has,
-                            m->sharers, m->ack_index, m->ack_seq, m->surplus,    m->proving,
-                            m->escrows, m->pairs};
+    void *const blocks[] = {
+        m->keys,       m->slots,   m->table,     m->to,      m->slot_of, m->request, m->ids,
+        m->nodes,      m->near,    m->did,       m->boxes,   m->tags,    m->reveals, m->complaints,
+        m->reveal_has, m->sharers, m->ack_index, m->ack_seq, m->surplus, m->proving, m->escrows};
     for (size_t i = 0; i < sizeof blocks / sizeof blocks[0]; i++) {
         plmm_free(blocks[i]);
     }

@@ -116,7 +116,6 @@ static bool session_alloc(plmm_agg_round *m)
     m->complaints = plmm_alloc(n, sizeof m->complaints[0]);
     m->boxes = plmm_alloc(nk, PLMM_BOX);
     m->escrows = plmm_alloc(nk, PLMM_ESCROW);
-    m->pairs = plmm_alloc(nk, sizeof(plmm_key));
     m->tags = plmm_alloc(nk, PLMM_TAG_BYTES);
     m->reveals = plmm_alloc(nk, PLMM_REVEAL_SHARE);
     m->reveal_has = plmm_alloc(n, plmm_set_bytes((uint32_t)k));
@@ -126,9 +125,9 @@ static bool session_alloc(plmm_agg_round *m)
     m->ack_index = plmm_alloc(n, sizeof m->ack_index[0]);
     m->ack_seq = plmm_alloc(n, sizeof m->ack_seq[0]);
     if (m->near == NULL || m->did == NULL || m->complaints == NULL || m->boxes == NULL ||
-        m->escrows == NULL || m->pairs == NULL || m->tags == NULL || m->reveals == NULL ||
-        m->reveal_has == NULL || m->surplus == NULL || m->proving == NULL || m->sharers == NULL ||
-        m->ack_index == NULL || m->ack_seq == NULL) {
+        m->escrows == NULL || m->tags == NULL || m->reveals == NULL || m->reveal_has == NULL ||
+        m->surplus == NULL || m->proving == NULL || m->sharers == NULL || m->ack_index == NULL ||
+        m->ack_seq == NULL) {
         return false;
     }
     m->going = m->sharers + plmm_set_bytes(m->session.n);

@@ -302,21 +302,6 @@ static plmm_status on_agree(plmm_agg_round *m, plmm_agg_step *s)
 
 /* ---- R4 ---- */
 
-/* Is the neighbour one whose masks did not arrive, though its neighbours masked with it? */
-static bool dropped(const plmm_agg_round *m, uint32_t index)
-{
-    return plmm_set_has(m->going, index) && !plmm_set_has(m->survivors, index);
-}
-
-static uint32_t dropped_near(const plmm_agg_round *m, const uint32_t *near)
-{
-    uint32_t c = 0;
-    for (uint32_t p = 0; p < m->session.k; p++) {
-        c += dropped(m, near[p]);
-    }
-    return c;
-}
-
 static plmm_status on_reveal(plmm_agg_round *m, plmm_agg_step *s)
 {
     uint32_t i = s->slot->index, k = m->session.k, set_k = plmm_set_bytes(k);
@@ -326,8 +311,7 @@ static plmm_status on_reveal(plmm_agg_round *m, plmm_agg_step *s)
     size_t seed =
         plmm_round_surplus(&m->cfg.params, survivors, &level) ? sizeof m->surplus[0].b : 0;
     if (s->frame.bulk_len < set_k || s->frame.body_len != 0 || !plmm_set_canonical(set, k) ||
-        s->frame.bulk_len != set_k + (size_t)plmm_set_count(set, k) * PLMM_SHARE_BYTES +
-                                 dropped_near(m, near) * sizeof(plmm_key) + seed) {
+        s->frame.bulk_len != set_k + (size_t)plmm_set_count(set, k) * PLMM_SHARE_BYTES + seed) {
         return expel(m, s, PLMM_REFUSAL_FORM, "does not have the shares it announces");
     }
     share = set + set_k;
@@ -350,12 +334,6 @@ static plmm_status on_reveal(plmm_agg_round *m, plmm_agg_step *s)
         if (plmm_set_has(set, p)) {
             memcpy(m->reveals + ((size_t)i * k + p) * PLMM_REVEAL_SHARE, share, PLMM_SHARE_BYTES);
             share += PLMM_SHARE_BYTES;
-        }
-    }
-    for (uint32_t p = 0; p < k; p++) {
-        if (dropped(m, near[p])) {
-            memcpy(m->pairs + ((size_t)i * k + p) * sizeof(plmm_key), share, sizeof(plmm_key));
-            share += sizeof(plmm_key);
         }
     }
     memcpy(m->surplus[i].b, share, seed);

@@ -32,7 +32,6 @@ typedef struct work {
     plmm_share some[PLMM_NEIGHBOURS_MAX + 1];
     uint32_t points[PLMM_NEIGHBOURS_MAX + 1];
     uint32_t pick[PLMM_NEIGHBOURS_MAX + 1];
-    plmm_key pairs[PLMM_NEIGHBOURS_MAX]; /* of one device that dropped, with its neighbours */
     plmm_mask masks[MASKS];
     uint32_t masks_n;
     uint8_t *liar; /* set over n */
@@ -213,95 +212,75 @@ static bool recover(work *w, uint32_t j, bool survivor, bool search, uint8_t sec
            (search && searched(w, j, survivor, have, secret));
 }
 
-static uint8_t *record_of(const plmm_agg_round *m, uint8_t *table, size_t size, uint32_t i,
-                          uint32_t j)
+/* What i left in R1 of its pair with j: the secret under i's escrow secret, then its tag. */
+static const uint8_t *kept(const plmm_agg_round *m, uint32_t i, uint32_t j)
 {
-    return table +
-           ((size_t)i * m->session.k + plmm_find(plmm_agg_near(m, i), m->session.k, j)) * size;
+    uint32_t k = m->session.k, at = plmm_find(plmm_agg_near(m, i), k, j);
+    return m->escrows + ((size_t)i * k + at) * PLMM_ESCROW;
 }
 
-/* What i gave in R1 as the tag of its secret with j. */
-static const uint8_t *tag_of(const plmm_agg_round *m, uint32_t i, uint32_t j)
-{
-    return record_of(m, m->escrows, PLMM_ESCROW, i, j) + 32;
-}
-
-static bool tagged(const plmm_agg_round *m, uint32_t i, uint32_t j, const plmm_key *pair)
+/* Opens what j, who dropped, left of its pair with i, a survivor. False if i said something else of
+ * it in R1; *said: j said so, too, and so it was j who lied, else it may have been either. */
+static bool pair_open(const plmm_agg_round *m, uint32_t j, uint32_t i, const uint8_t escrow[32],
+                      plmm_key *pair, bool *said)
 {
     uint8_t tag[PLMM_PAIR_TAG];
+    const uint8_t *mine = kept(m, j, i), *theirs = kept(m, i, j) + sizeof pair->b;
+    plmm_escrow_turn(pair->b, mine, escrow, &m->session, j, i);
     plmm_pair_tag(tag, pair, &m->session);
-    return plmm_equal(tag, tag_of(m, i, j), sizeof tag);
+    *said = plmm_equal(mine + sizeof pair->b, theirs, sizeof tag);
+    return plmm_equal(tag, theirs, sizeof tag);
 }
 
-/* The secret that i, a survivor, masked with because of j, who dropped, by i's word; false if it is
- * silent, or takes back what it said in R1. */
-static bool told(work *w, uint32_t i, uint32_t j, plmm_key *pair)
-{
-    const plmm_agg_round *m = w->m;
-    if ((m->did[i] & PLMM_DID_REVEAL) == 0) {
-        return false;
-    }
-    memcpy(pair->b, record_of(m, m->pairs, sizeof *pair, i, j), sizeof *pair);
-    if (!tagged(m, i, j, pair)) {
-        plmm_set_put(w->liar, i);
-        return false;
-    }
-    return true;
-}
-
-/* The same out of what j left under its escrow secret. */
-static bool escrowed(work *w, uint32_t i, uint32_t j, const uint8_t escrow[32], plmm_key *pair)
-{
-    const plmm_agg_round *m = w->m;
-    plmm_escrow_turn(pair->b, record_of(m, m->escrows, PLMM_ESCROW, j, i), escrow, &m->session, j,
-                     i);
-    if (tagged(m, i, j, pair)) {
-        return true;
-    }
-    /* if they gave the same tag, it was j who lied; else it may have been either */
-    w->named = plmm_equal(tag_of(m, i, j), tag_of(m, j, i), PLMM_PAIR_TAG);
-    return false;
-}
-
-/* The secrets of j, who dropped, with its surviving neighbours, w->pairs; from what it left if
- * escrow is there. */
-static bool pairs_find(work *w, uint32_t j, const uint8_t *escrow)
+/* Are all secrets there that j, who dropped, has with survivors? Else w->named: it is certain that
+ * it was j who lied. */
+static bool pairs_good(work *w, uint32_t j, const uint8_t escrow[32])
 {
     const plmm_agg_round *m = w->m;
     const uint32_t *near = plmm_agg_near(m, j);
+    uint32_t bad = 0;
+    bool sure = false;
     for (uint32_t s = 0; s < m->session.k; s++) {
-        if (plmm_set_has(m->survivors, near[s]) && !told(w, near[s], j, &w->pairs[s]) &&
-            (escrow == NULL || !escrowed(w, near[s], j, escrow, &w->pairs[s]))) {
-            return false;
+        plmm_key pair;
+        bool said;
+        if (plmm_set_has(m->survivors, near[s]) &&
+            !pair_open(m, j, near[s], escrow, &pair, &said)) {
+            bad++;
+            sure = sure || said;
         }
+        plmm_wipe(&pair, sizeof pair);
     }
-    return true;
+    w->named = w->named && (bad == 0 || sure || bad > m->corrupt);
+    return bad == 0;
 }
 
-/* Takes the masks that are made from w->pairs out of the vectors of j's surviving neighbours. */
-static plmm_status pairs_push(work *w, uint32_t j, plmm_error *err)
+/* The pair masks of j, who dropped, that are in the vectors of its surviving neighbours. */
+static plmm_status pairs_push(work *w, uint32_t j, const uint8_t escrow[32], plmm_error *err)
 {
     const plmm_agg_round *m = w->m;
     const uint32_t *near = plmm_agg_near(m, j);
-    for (uint32_t s = 0; s < m->session.k; s++) {
-        bool added = plmm_pair_sign(near[s], j) == PLMM_MASK_ADD;
+    plmm_status rc = PLMM_OK;
+    for (uint32_t s = 0; rc == PLMM_OK && s < m->session.k; s++) {
+        plmm_key pair;
+        bool said, added = plmm_pair_sign(near[s], j) == PLMM_MASK_ADD;
         if (plmm_set_has(m->survivors, near[s])) {
-            PLMM_TRY(mask_push(w, w->pairs[s].b, added ? PLMM_MASK_SUB : PLMM_MASK_ADD, err));
+            (void)pair_open(m, j, near[s], escrow, &pair, &said);
+            rc = mask_push(w, pair.b, added ? PLMM_MASK_SUB : PLMM_MASK_ADD, err);
+            plmm_wipe(&pair, sizeof pair);
         }
     }
-    return PLMM_OK;
+    return rc;
 }
 
 /* Takes out the masks of j; *good = what is needed for it was there. */
 static plmm_status remove_one(work *w, uint32_t j, bool search, bool *good, plmm_error *err)
 {
     bool survivor = plmm_set_has(w->m->survivors, j);
-    uint8_t secret[32] = {0};
+    uint8_t secret[32];
     plmm_status rc = PLMM_OK;
-    *good = (!survivor && pairs_find(w, j, NULL)) ||
-            (recover(w, j, survivor, search, secret) && (survivor || pairs_find(w, j, secret)));
+    *good = recover(w, j, survivor, search, secret) && (survivor || pairs_good(w, j, secret));
     if (*good) {
-        rc = survivor ? mask_push(w, secret, PLMM_MASK_SUB, err) : pairs_push(w, j, err);
+        rc = survivor ? mask_push(w, secret, PLMM_MASK_SUB, err) : pairs_push(w, j, secret, err);
     }
     plmm_wipe(secret, sizeof secret);
     return rc;

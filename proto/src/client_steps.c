@@ -663,21 +663,6 @@ static size_t surplus_put(const plmm_client_round *m, uint8_t *out)
     return sizeof g.b;
 }
 
-/* The secrets of the pairs whose other half masked nothing that arrived: what this device's own
- * vector has of their masks. Its word for it harms nobody's part of the sum but its own. */
-static size_t pairs_put(const plmm_client_round *m, uint8_t *out)
-{
-    size_t len = 0;
-    for (uint32_t i = 0; i < m->session.k; i++) {
-        uint32_t j = m->near[i].index;
-        if (plmm_set_has(m->going, j) && !plmm_set_has(m->survivors, j)) {
-            memcpy(out + len, m->near[i].mask.b, sizeof m->near[i].mask.b);
-            len += sizeof m->near[i].mask.b;
-        }
-    }
-    return len;
-}
-
 plmm_status plmm_client_on_agreed(plmm_client_round *m, plmm_client_step *s)
 {
     uint32_t k = m->session.k, set_k = plmm_set_bytes(k);
@@ -706,7 +691,6 @@ plmm_status plmm_client_on_agreed(plmm_client_round *m, plmm_client_step *s)
         share += PLMM_SHARE_BYTES;
         plmm_set_put(out, i);
     }
-    share += pairs_put(m, share);
     share += surplus_put(m, share);
     plmm_frame f;
     plmm_client_frame_init(m, &f, PLMM_MSG_REVEAL);
