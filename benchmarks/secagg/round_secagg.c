@@ -46,8 +46,7 @@ typedef struct bench {
     plmm_agg_config cfg;
     plmm_agg_round *agg;
     plmm_registrar *registrar;
-    plmm_oneshot_tables *tables; /* one-shot: what all of this thread share */
-    uint64_t *polynomials;       /* SecAgg+ under Ring-LWE: likewise */
+    plmm_shelf *shelf; /* public numbers, made once for all */
     plmm_registrar_answer answer;
     uint64_t *ids;
     sending *queue; /* [queue_from..queue_to) wait */
@@ -346,7 +345,7 @@ static plmm_round_params params_of(const bench_case *c, uint64_t round)
 static void enrol(bench *b, uint32_t i, const plmm_anchor *anchor, const plmm_sign_sk *registrar)
 {
     plmm_client_config c = {
-        .resend_ms = 1 << 20, .silence_ms = PLMM_PERIOD_MS_MAX, .tables = b->tables};
+        .resend_ms = 1 << 20, .silence_ms = PLMM_PERIOD_MS_MAX, .shelf = b->shelf};
     plmm_sign_pk pk;
     plmm_seed s;
     plmm_error err = {0};
@@ -364,7 +363,6 @@ static void enrol(bench *b, uint32_t i, const plmm_anchor *anchor, const plmm_si
         c.epoch = b->d[i].epoch;
         c.epoch_len = b->d[i].epoch_len;
     }
-    c.polynomials = b->polynomials;
     b->ids[i] = (uint64_t)i + 1;
     seed_of(&b->d[i].seed, "bench.rd", i);
     must(plmm_client_round_new(&b->d[i].m, &c, &err), &err);
@@ -376,21 +374,17 @@ static size_t prepare(bench *b)
     const plmm_round_params *p = &b->cfg.params;
     plmm_error err = {0};
     double t0 = bench_seconds();
-    const uint32_t set = plmm_round_kahe(p);
+    must(plmm_shelf_new(&b->shelf, 1, &err), &err);
+    must(plmm_shelf_polynomials(b->shelf, p, &err), &err); /* made once, as the prototype does */
+    b->cfg.shelf = b->shelf;
     if (p->protocol == PLMM_PROTOCOL_SECAGG) {
-        if (set != 0) { /* fixed for ever: made once, as the prototype does */
-            b->polynomials =
-                need(plmm_alloc(plmm_kahe_public_residues(set, plmm_round_lanes(p)), 8));
-            plmm_kahe_public(b->polynomials, set, plmm_round_lanes(p));
-            b->cfg.polynomials = b->polynomials;
-            b->r->tables_s = bench_seconds() - t0;
-        }
+        b->r->tables_s = plmm_round_kahe(p) != 0 ? bench_seconds() - t0 : 0;
         return plmm_round_payload_bytes(p);
     }
-    must(plmm_oneshot_tables_new(&b->tables, p, b->c->n, b->c->n, true, &err), &err);
+    const plmm_oneshot_tables *tables = NULL;
+    must(plmm_shelf_tables(b->shelf, &tables, p, b->c->n, b->c->n, &err), &err);
     b->r->tables_s = bench_seconds() - t0;
-    b->cfg.tables = b->tables;
-    const plmm_committee *m = plmm_oneshot_committee(b->tables);
+    const plmm_committee *m = plmm_oneshot_committee(tables);
     b->r->k = m->m;
     b->r->t = m->need;
     b->r->corrupt = m->c;
@@ -456,9 +450,8 @@ static void tear_down(bench *b)
     }
     plmm_agg_round_free(b->agg);
     plmm_registrar_free(b->registrar);
-    plmm_oneshot_tables_free(b->tables);
-    void *blocks[] = {b->ids,    b->sum,   b->lanes, b->delta,
-                      b->upload, b->frame, b->queue, b->polynomials};
+    plmm_shelf_free(b->shelf);
+    void *blocks[] = {b->ids, b->sum, b->lanes, b->delta, b->upload, b->frame, b->queue};
     for (size_t i = 0; i < sizeof blocks / sizeof blocks[0]; i++) {
         plmm_free(blocks[i]);
     }

@@ -55,8 +55,7 @@ enum {
 
 /* In a one-shot round. A seat is a place on the committee; its point is the seat + 1. */
 typedef struct plmm_agg_oneshot {
-    const plmm_oneshot_tables *tables;
-    plmm_oneshot_tables *own_tables; /* or NULL: tables are the driver's */
+    plmm_oneshot_tables *tables;
     plmm_seats seats;
     size_t share_bytes;
     uint8_t **boxes;      /* n: nonce and boxes of a device's contribution, or NULL */
@@ -112,8 +111,9 @@ struct plmm_agg_round {
     uint32_t *proving;                             /* 3 n: scratch of a roster's proof */
     uint32_t awaited;                              /* answers this phase still waits for */
     uint32_t expelled;
-    plmm_agg_oneshot *os; /* one-shot rounds only */
-    bool resumed;         /* ... of an epoch that began before */
+    plmm_agg_oneshot *os;          /* one-shot rounds only */
+    plmm_polynomials *polynomials; /* of its masks, or NULL */
+    bool resumed;                  /* ... of an epoch that began before */
 
     /* What is said when its record is durable. */
     bool pending;

@@ -63,6 +63,7 @@ plmm_status plmm_agg_round_new(plmm_agg_round **m, const plmm_agg_config *config
         plmm_free(r);
         return PLMM_ERR_RANGE;
     }
+    r->polynomials = plmm_polynomials_take(config->shelf, &config->params);
     r->table_mask = table - 1;
     r->slots = plmm_alloc(room, sizeof r->slots[0]);
     r->table = plmm_alloc(table, sizeof r->table[0]);
@@ -88,6 +89,7 @@ void plmm_agg_round_free(plmm_agg_round *m)
         plmm_wipe(m->reveals, (size_t)m->session.n * m->session.k * PLMM_REVEAL_SHARE);
     }
     plmm_agg_oneshot_free(m->os, m->session.n);
+    plmm_polynomials_drop(m->polynomials);
     if (m->surplus != NULL) {
         plmm_wipe(m->surplus, m->session.n * sizeof m->surplus[0]);
     }

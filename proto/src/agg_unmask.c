@@ -67,7 +67,8 @@ static void decrypt(work *w)
 {
     const plmm_round_params *p = &w->m->cfg.params;
     const size_t lanes = plmm_round_lanes(p);
-    plmm_kahe_decrypt(w->sum, w->kahe, w->sum, lanes, w->key, w->m->cfg.polynomials, w->scratch);
+    plmm_kahe_decrypt(w->sum, w->kahe, w->sum, lanes, w->key,
+                      plmm_polynomials_of(w->m->polynomials), w->scratch);
     plmm_lanes_reduce(w->sum, lanes, p->ring_bits);
 }
 

@@ -20,8 +20,7 @@ typedef struct plmm_neighbour {
 
 /* In a one-shot round. */
 typedef struct plmm_oneshot {
-    const plmm_oneshot_tables *tables;
-    plmm_oneshot_tables *own_tables; /* or NULL: tables are the driver's */
+    plmm_oneshot_tables *tables;
     plmm_seats seats;
     plmm_key own;  /* SECRET: of what this device seals for its own seat */
     uint32_t seat; /* own, or PLMM_NO_SEAT: then nothing of what follows is there */
@@ -61,11 +60,12 @@ struct plmm_client_round {
     plmm_hash params_hash;
     plmm_entry own;
     plmm_session session;
-    plmm_link link;    /* last verified */
-    uint8_t nonce[16]; /* of the check-in */
-    uint32_t self;     /* own index on the roster */
-    plmm_oneshot *os;  /* one-shot rounds only */
-    uint8_t *epoch;    /* what a later round of the epoch needs, once a roster came */
+    plmm_link link;                /* last verified */
+    uint8_t nonce[16];             /* of the check-in */
+    uint32_t self;                 /* own index on the roster */
+    plmm_oneshot *os;              /* one-shot rounds only */
+    plmm_polynomials *polynomials; /* of its masks, or NULL */
+    uint8_t *epoch;                /* what a later round of the epoch needs, once a roster came */
     size_t epoch_len;
     uint32_t weight;
     plmm_hash statement;                  /* from SURVIVORS on: what the MACs of R3 say */

@@ -72,7 +72,7 @@ static plmm_status mask_kahe(const plmm_client_round *m, uint8_t *payload, const
     plmm_kahe_noise_init(&noise, &m->errors, &m->session.id);
     key_make(m, key, set);
     plmm_kahe_encrypt(payload, set, lanes, plmm_round_lanes(&m->params), key, &noise,
-                      m->cfg.polynomials, scratch);
+                      plmm_polynomials_of(m->polynomials), scratch);
     plmm_wipe(&noise, sizeof noise);
     plmm_wipe(key, 8 * key_n);
     plmm_free(scratch);

@@ -82,6 +82,7 @@ void plmm_client_round_free(plmm_client_round *m)
     wipe_secrets(m);
     plmm_free(m->near);
     plmm_oneshot_free(m->os);
+    plmm_polynomials_drop(m->polynomials);
     plmm_free(m->epoch);
     plmm_free(m->sharers);
     plmm_free(m->out);

@@ -72,6 +72,8 @@ plmm_status plmm_client_on_invite(plmm_client_round *m, plmm_client_step *s)
                                  p.expert);
     }
     m->params = p;
+    plmm_polynomials_drop(m->polynomials);
+    m->polynomials = plmm_polynomials_take(m->cfg.shelf, &p);
     plmm_round_params_hash(&m->params_hash, &p);
     plmm_round_seal seal;
     if (plmm_client_epoch_goes_on(m, &p, &seal)) {

@@ -1,7 +1,6 @@
-/* What both machines of a one-shot round compute alike: tables, seats, sizes, bindings. */
+/* What both machines of a one-shot round compute alike: seats, sizes, bindings. */
 #include "oneshot.h"
 
-#include "degree.h"
 #include "plmm/alloc.h"
 #include "plmm/bytes.h"
 
@@ -22,80 +21,6 @@ size_t plmm_oneshot_boxes(const plmm_round_params *p, uint32_t m)
 size_t plmm_oneshot_bytes(const plmm_round_params *p, uint32_t m)
 {
     return plmm_oneshot_boxes(p, m) + plmm_round_payload_bytes(p);
-}
-
-/* ---- tables ---- */
-
-static plmm_status tables_fill(plmm_oneshot_tables *t, bool polynomials, plmm_error *err)
-{
-    uint32_t m = t->committee.m, c = t->committee.c;
-    t->matrix = plmm_alloc(plmm_packed_matrix_bytes(t->set, m, c), 1);
-    if (polynomials) {
-        t->polynomials = plmm_alloc(plmm_kahe_public_residues(t->set, t->lanes), sizeof(uint64_t));
-    }
-    if (t->matrix == NULL || (polynomials && t->polynomials == NULL)) {
-        return plmm_fail(err, PLMM_ERR_NOMEM, "no memory for the tables of a committee of %u", m);
-    }
-    if (polynomials) {
-        plmm_kahe_public(t->polynomials, t->set, t->lanes);
-    }
-    return plmm_packed_init(&t->packed, t->set, m, c, t->matrix, err);
-}
-
-plmm_status plmm_oneshot_tables_new(plmm_oneshot_tables **t, const plmm_round_params *p, uint32_t n,
-                                    uint32_t eligible, bool polynomials, plmm_error *err)
-{
-    plmm_graph_params g = plmm_round_graph(p, n, eligible);
-    plmm_committee k;
-    if (plmm_round_kahe(p) == 0) {
-        return plmm_fail(err, PLMM_ERR_RANGE, "a one-shot round with mask %u, must be %d or %d",
-                         p->mask, PLMM_MASK_KAHE, PLMM_MASK_KAHE_LONG);
-    }
-    PLMM_TRY(plmm_committee_solve(&k, &g, PLMM_PACKED_RHO, PLMM_COMMITTEE_SPARE, err));
-    plmm_oneshot_tables *r = plmm_alloc(1, sizeof *r);
-    if (r == NULL) {
-        return plmm_fail(err, PLMM_ERR_NOMEM, "no memory for a committee");
-    }
-    *r = (plmm_oneshot_tables){.committee = k,
-                               .n = n,
-                               .set = plmm_round_kahe(p),
-                               .lanes = plmm_round_lanes(p),
-                               .delta_ppm = p->delta_ppm,
-                               .sigma = p->sigma,
-                               .eta = p->eta,
-                               .trust = p->trust,
-                               .corrupt = plmm_counts_of(&g).corrupt};
-    plmm_status rc = tables_fill(r, polynomials, err);
-    if (rc != PLMM_OK) {
-        plmm_oneshot_tables_free(r);
-        return rc;
-    }
-    *t = r;
-    return PLMM_OK;
-}
-
-void plmm_oneshot_tables_free(plmm_oneshot_tables *t)
-{
-    if (t != NULL) {
-        plmm_free(t->matrix);
-        plmm_free(t->polynomials);
-        plmm_free(t);
-    }
-}
-
-bool plmm_oneshot_tables_fit(const plmm_oneshot_tables *t, const plmm_round_params *p, uint32_t n,
-                             uint32_t eligible)
-{
-    plmm_graph_params g = plmm_round_graph(p, n, eligible);
-    return t != NULL && t->n == n && t->set == plmm_round_kahe(p) &&
-           t->lanes == plmm_round_lanes(p) && t->corrupt == plmm_counts_of(&g).corrupt &&
-           t->delta_ppm == p->delta_ppm && t->sigma == p->sigma && t->eta == p->eta &&
-           t->trust == p->trust;
-}
-
-const plmm_committee *plmm_oneshot_committee(const plmm_oneshot_tables *t)
-{
-    return &t->committee;
 }
 
 /* ---- seats ---- */

@@ -1,5 +1,6 @@
 /* oneshot.h -- the inside of one-shot rounds, shared by
- *   oneshot.c         tables, sizes, bindings
+ *   oneshot.c         sizes, seats, bindings
+ *   shelf.c           tables, polynomials, and what keeps them
  *   oneshot_client.c  a device, and a device that is a member of the committee
  *   oneshot_mask.c    a device's data plane
  *   oneshot_agg.c     the aggregator's handling of each message, and how each phase ends
@@ -14,13 +15,30 @@
 #define PLMM_NO_SEAT UINT32_MAX
 
 struct plmm_oneshot_tables {
+    uint32_t holders;
     plmm_committee committee;
-    uint32_t n, set, lanes;
+    uint32_t n, set;
     uint32_t corrupt, delta_ppm, sigma, eta, trust;
     plmm_packed packed;
     void *matrix;
-    uint64_t *polynomials; /* NULL: not kept */
 };
+
+/* plmm_kahe_public of a set, for vectors of so many lanes and shorter ones. */
+typedef struct plmm_polynomials {
+    uint32_t holders;
+    uint32_t set, lanes;
+    uint64_t *a;
+} plmm_polynomials;
+
+/* Of the shelf, or made and put there; made for this holder alone if s is NULL. Let go with _drop. */
+PLMM_NODISCARD plmm_status plmm_tables_take(plmm_oneshot_tables **t, plmm_shelf *s,
+                                            const plmm_round_params *p, uint32_t n,
+                                            uint32_t eligible, plmm_error *err);
+void plmm_tables_drop(plmm_oneshot_tables *t); /* NULL is fine */
+/* NULL: no shelf, no memory, or masks that need none: made again with each vector, then. */
+plmm_polynomials *plmm_polynomials_take(plmm_shelf *s, const plmm_round_params *p);
+void plmm_polynomials_drop(plmm_polynomials *q);                /* NULL is fine */
+const uint64_t *plmm_polynomials_of(const plmm_polynomials *q); /* NULL of NULL */
 
 /* The places of a committee's members on the roster, in the order of the draw, and back. */
 typedef struct plmm_seats {
@@ -48,9 +66,6 @@ void plmm_epoch_session(plmm_session *s, const plmm_hash *params);
 
 /* Octets of a box: a share, sealed. */
 size_t plmm_oneshot_box(uint32_t set);
-
-/* Prime that residue i of a ciphertext is below. */
-uint64_t plmm_oneshot_prime(const plmm_oneshot_tables *t, size_t i);
 
 /* Associated data of a box, fixed fields in a fixed order, and of a vote. Places on the roster. */
 enum { PLMM_ONESHOT_AD = 4 + 4 + 32 + 4 + 4 };

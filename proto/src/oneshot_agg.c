@@ -23,7 +23,7 @@ void plmm_agg_oneshot_free(plmm_agg_oneshot *o, uint32_t n)
     plmm_free(o->sums);
     plmm_free(o->contributed);
     plmm_free(o->dropped);
-    plmm_oneshot_tables_free(o->own_tables);
+    plmm_tables_drop(o->tables);
     plmm_free(o);
 }
 
@@ -47,12 +47,7 @@ plmm_status plmm_agg_oneshot_new(plmm_agg_round *m, uint32_t n, uint32_t eligibl
     if (o == NULL) {
         return plmm_fail(err, PLMM_ERR_NOMEM, "no memory for a one-shot round");
     }
-    plmm_status rc = PLMM_OK;
-    o->tables = m->cfg.tables;
-    if (!plmm_oneshot_tables_fit(o->tables, &m->cfg.params, n, eligible)) {
-        rc = plmm_oneshot_tables_new(&o->own_tables, &m->cfg.params, n, eligible, true, err);
-        o->tables = o->own_tables;
-    }
+    plmm_status rc = plmm_tables_take(&o->tables, m->cfg.shelf, &m->cfg.params, n, eligible, err);
     if (rc == PLMM_OK && !room_make(o, n)) {
         rc = plmm_fail(err, PLMM_ERR_NOMEM, "no memory for a one-shot round of %u devices", n);
     }

@@ -36,7 +36,7 @@ void plmm_oneshot_free(plmm_oneshot *o)
         plmm_free(o->shares);
         plmm_free(o->sum);
         plmm_free(o->delivered);
-        plmm_oneshot_tables_free(o->own_tables);
+        plmm_tables_drop(o->tables);
         plmm_free(o);
     }
 }
@@ -60,19 +60,6 @@ void plmm_oneshot_secret(const plmm_client_round *m, const char *label, plmm_see
 
 /* ---- ROSTER: the committee ---- */
 
-/* Tables of the driver if they are the right ones, else of its own. */
-static plmm_status tables_take(plmm_oneshot *o, const plmm_client_round *m,
-                               const plmm_round_seal *seal, plmm_error *err)
-{
-    o->tables = m->cfg.tables;
-    if (!plmm_oneshot_tables_fit(o->tables, &m->params, seal->n, seal->eligible)) {
-        PLMM_TRY(plmm_oneshot_tables_new(&o->own_tables, &m->params, seal->n, seal->eligible, false,
-                                         err));
-        o->tables = o->own_tables;
-    }
-    return PLMM_OK;
-}
-
 static plmm_status judge(plmm_oneshot *o, const plmm_client_round *m, const plmm_round_seal *seal,
                          const plmm_roster_head *told, plmm_refusal *refusal, plmm_error *err)
 {
@@ -86,7 +73,7 @@ static plmm_status judge(plmm_oneshot *o, const plmm_client_round *m, const plmm
                          n, seal->eligible, m->params.n_min, m->params.cohort, m->cfg.policy.n_min);
     }
     *refusal = PLMM_REFUSAL_DEGREE;
-    PLMM_TRY(tables_take(o, m, seal, err));
+    PLMM_TRY(plmm_tables_take(&o->tables, m->cfg.shelf, &m->params, n, seal->eligible, err));
     const plmm_committee *k = plmm_oneshot_committee(o->tables);
     if (told != NULL && (told->k != k->m || told->t != k->need)) {
         return plmm_fail(err, PLMM_ERR_POLICY,

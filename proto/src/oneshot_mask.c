@@ -79,8 +79,9 @@ static void conceal(const plmm_client_round *m, work *w, uint8_t *payload, const
     plmm_kahe_key_from_seed(w->key, t->set, &secret);
     plmm_oneshot_secret(m, "kahe.err", &secret);
     plmm_kahe_noise_init(&noise, &secret, &m->session.id);
-    plmm_kahe_encrypt(payload + plmm_oneshot_boxes(&m->params, t->committee.m), t->set, x, t->lanes,
-                      w->key, &noise, t->polynomials, w->encrypt);
+    plmm_kahe_encrypt(payload + plmm_oneshot_boxes(&m->params, t->committee.m), t->set, x,
+                      plmm_round_lanes(&m->params), w->key, &noise,
+                      plmm_polynomials_of(m->polynomials), w->encrypt);
     plmm_oneshot_secret(m, "kahe.shr", &secret);
     plmm_packed_split(w->shares, &t->packed, w->key, &secret, w->split);
     seal_all(m, payload, w->shares);

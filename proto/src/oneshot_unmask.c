@@ -65,8 +65,10 @@ static plmm_status open_sum(work *w, const plmm_agg_round *m, void *sum, plmm_ag
     for (uint32_t i = 0; i < w->count; i++) {
         out->liars += w->wrong[i];
     }
-    plmm_kahe_decrypt(sum, t->set, sum, t->lanes, w->key, t->polynomials, w->decrypt);
-    plmm_lanes_reduce(sum, t->lanes, m->cfg.params.ring_bits);
+    size_t lanes = plmm_round_lanes(&m->cfg.params);
+    plmm_kahe_decrypt(sum, t->set, sum, lanes, w->key, plmm_polynomials_of(m->polynomials),
+                      w->decrypt);
+    plmm_lanes_reduce(sum, lanes, m->cfg.params.ring_bits);
     out->ok = true;
     return PLMM_OK;
 }
@@ -81,11 +83,11 @@ plmm_status plmm_oneshot_unmask(const plmm_agg_round *m, void *sum, plmm_agg_unm
 }
 
 /* Prime of residue i of a ciphertext: groups of 8 blocks, the last of what is left (plmm/kahe.h). */
-uint64_t plmm_oneshot_prime(const plmm_oneshot_tables *t, size_t i)
+static uint64_t prime_of(uint32_t set, size_t lanes, size_t i)
 {
-    const plmm_kahe_info *info = plmm_kahe_info_of(t->set);
+    const plmm_kahe_info *info = plmm_kahe_info_of(set);
     size_t poly = (size_t)info->n * info->primes, group = poly * PLMM_KAHE_GROUP;
-    size_t blocks = plmm_kahe_residues(t->set, t->lanes) / poly, g = i / group;
+    size_t blocks = plmm_kahe_residues(set, lanes) / poly, g = i / group;
     size_t left = blocks - g * PLMM_KAHE_GROUP;
     size_t width = left < PLMM_KAHE_GROUP ? left : PLMM_KAHE_GROUP;
     return info->prime[(i - g * group) / (info->n * width)];
@@ -94,15 +96,15 @@ uint64_t plmm_oneshot_prime(const plmm_oneshot_tables *t, size_t i)
 plmm_status plmm_oneshot_drop(const plmm_agg_round *m, void *sum, const uint8_t *payload,
                               size_t len, plmm_error *err)
 {
-    const plmm_oneshot_tables *t = m->os->tables;
-    size_t n = plmm_kahe_residues(t->set, t->lanes);
+    uint32_t set = m->os->tables->set;
+    size_t lanes = plmm_round_lanes(&m->cfg.params), n = plmm_kahe_residues(set, lanes);
     uint64_t *one = plmm_alloc(n, sizeof *one), *all = sum;
     if (one == NULL) {
         return plmm_fail(err, PLMM_ERR_NOMEM, "no memory to take a vector out of the sum");
     }
-    plmm_status rc = plmm_kahe_add(one, t->set, t->lanes, payload, len, err);
+    plmm_status rc = plmm_kahe_add(one, set, lanes, payload, len, err);
     for (size_t i = 0; rc == PLMM_OK && i < n; i++) {
-        uint64_t q = plmm_oneshot_prime(t, i);
+        uint64_t q = prime_of(set, lanes, i);
         all[i] = (all[i] + q - one[i]) % q;
     }
     plmm_free(one);

@@ -21,12 +21,44 @@ static void test_happy(void)
             fleet_run(f);
             CHECK(f->finished && f->in_sum == n, "n %u: %s", n, f->text);
             fleet_check_sum(f);
+            CHECK(plmm_shelf_made(f->shelf) == 2, "tables and polynomials: made %u times",
+                  plmm_shelf_made(f->shelf));
             for (uint32_t i = 0; i < n; i++) {
                 CHECK(f->d[i].finished, "n %u: device %u: %s", n, i, f->d[i].text);
             }
             fleet_free(f);
         }
     }
+}
+
+/* A shelf with one place: what a machine took stays with it. Longer polynomials serve shorter
+ * vectors, not the other way round. */
+static void test_shelf(void)
+{
+    plmm_shelf *one = NULL;
+    CHECK(plmm_shelf_new(&one, 1, NULL) == PLMM_OK, "a shelf");
+    for (uint32_t i = 0; i < 3; i++) {
+        const plmm_oneshot_tables *other = NULL;
+        fleet *f = round_new(24 + i, i == 1 ? 40 : 33, i, PLMM_MASK_KAHE);
+        plmm_round_params shape = f->cfg.params;
+        for (uint32_t d = 0; d < f->n; d++) {
+            f->d[d].cfg.shelf = one;
+        }
+        f->cfg.shelf = one;
+        fleet_start(f);
+        fleet_run(f);
+        CHECK(plmm_shelf_tables(one, &other, &shape, 60, 60, NULL) == PLMM_OK &&
+                  plmm_oneshot_committee(other)->m != plmm_oneshot_committee(f->tables)->m,
+              "those of 60 devices");
+        shape.length = 20 + 15 * i;
+        CHECK(plmm_shelf_polynomials(one, &shape, NULL) == PLMM_OK, "polynomials");
+        CHECK(plmm_shelf_made(one) == 3 + 2 * i + (i >= 1) + (i == 2), "%u: made %u times", i,
+              plmm_shelf_made(one));
+        CHECK(f->finished, "%u: %s", i, f->text);
+        fleet_check_sum(f);
+        fleet_free(f);
+    }
+    plmm_shelf_free(one);
 }
 
 /* Lengths around what a group of blocks holds. */
@@ -430,6 +462,7 @@ int main(int argc, char **argv)
     CHECK(plmm_crypto_init(&err) == PLMM_OK, "%s", err.msg);
     if (first == 0) { /* else: again from a seed that failed */
         test_happy();
+        test_shelf();
         test_lengths();
         test_members();
         test_minimum();

@@ -121,8 +121,9 @@ typedef struct fleet {
     plmm_refusal refusal;  /* what a device was last caught at */
     fleet_bytes survivors; /* the bulk of the SURVIVORS frames */
     uint32_t crashes, letters, lives;
-    uint32_t dropped;            /* inputs taken out again */
-    plmm_oneshot_tables *tables; /* one-shot rounds: of the whole cohort */
+    uint32_t dropped;                  /* inputs taken out again */
+    plmm_shelf *shelf;                 /* one-shot rounds: with the tables of the whole cohort */
+    const plmm_oneshot_tables *tables; /* those */
     bool stop_at_unmask;
     bool until_abort; /* run until device 0 leaves */
 } fleet;
@@ -251,11 +252,13 @@ static inline void fleet_oneshot(fleet *f, uint32_t mask)
     p->mask = mask;
     p->gamma_ppm = 50000;
     p->delta_ppm = 150000;
-    CHECK(plmm_oneshot_tables_new(&f->tables, p, f->n, f->n, true, &err) == PLMM_OK, "%s", err.msg);
-    f->cfg.tables = f->tables;
+    CHECK(plmm_shelf_new(&f->shelf, 8, &err) == PLMM_OK &&
+              plmm_shelf_tables(f->shelf, &f->tables, p, f->n, f->n, &err) == PLMM_OK,
+          "%s", err.msg);
+    f->cfg.shelf = f->shelf;
     for (uint32_t i = 0; i < f->n; i++) {
         f->d[i].cfg.policy.gamma_ppm = p->gamma_ppm;
-        f->d[i].cfg.tables = f->tables;
+        f->d[i].cfg.shelf = f->shelf;
     }
 }
 
@@ -284,7 +287,7 @@ static inline void fleet_free(fleet *f)
     }
     plmm_agg_round_free(f->agg);
     plmm_registrar_free(f->registrar);
-    plmm_oneshot_tables_free(f->tables);
+    plmm_shelf_free(f->shelf);
     fleet_journal_clear(&f->journal);
     plmm_free(f->survivors.p);
     plmm_free(f->request.p);

@@ -97,10 +97,7 @@ typedef struct plmm_agg_config {
     uint32_t gather_ms;    /* how long to wait for check-ins, at most */
     uint32_t phase_ms;     /* for R0, the seal, R1, R3, R4 */
     uint32_t train_ms;     /* for R2: training, masking and upload */
-    const plmm_oneshot_tables *tables; /* or NULL: it makes its own; borrowed */
-    /* plmm_kahe_public for the round's masking and its lanes or more, or NULL: made again for every
-     * vector; borrowed. Nobody's but the driver's own: what a peer sends never gets here. */
-    const uint64_t *polynomials;
+    plmm_shelf *shelf; /* of public numbers, or NULL: makes its own; borrowed, see plmm/oneshot.h */
     /* What plmm_agg_round_epoch gave in the round that began the epoch: its roster, committee and
      * channels are used again. Or NULL: a roster is made and sealed. Borrowed. */
     const uint8_t *epoch;

@@ -75,10 +75,7 @@ typedef struct plmm_client_config {
     plmm_account spent;      /* privacy: its own account of this expert, see duty 8 */
     uint32_t resend_ms;      /* send again what was not answered: 5,000 is reasonable; > 0 */
     uint32_t silence_ms;     /* give up when nothing was heard for so long; > resend_ms */
-    const plmm_oneshot_tables *tables; /* or NULL: it makes its own; borrowed */
-    /* plmm_kahe_public for the round's masking and its lanes or more, or NULL: made again for every
-     * vector; borrowed. Nobody's but the driver's own: what a peer sends never gets here. */
-    const uint64_t *polynomials;
+    plmm_shelf *shelf; /* of public numbers, or NULL: makes its own; borrowed, see plmm/oneshot.h */
     /* What plmm_client_round_epoch gave when the epoch began, or NULL; borrowed. */
     const uint8_t *epoch;
     size_t epoch_len;
