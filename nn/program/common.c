@@ -31,24 +31,31 @@ static plmm_status load_adapters(plmm_cli_args *a, loaded *l, plmm_error *err)
     return PLMM_OK;
 }
 
-plmm_status load_all(plmm_cli_args *a, loaded *l, plmm_error *err)
+plmm_status load_model(plmm_cli_args *a, loaded *l, plmm_error *err)
 {
     *l = (loaded){0};
     PLMM_TRY(plmm_checkpoint_load(a->operands[0], &l->model, &l->tokenizer, err));
     l->stack.adapters = (const plmm_adapter *const *)l->adapters;
-    plmm_status rc = PLMM_OK;
-    if (l->tokenizer == NULL) {
-        rc = plmm_fail(err, PLMM_ERR_NOTFOUND, "there is no tokenizer beside the model %s",
-                       a->operands[0]);
-    } else {
+    if (l->tokenizer != NULL) {
         const plmm_model_config *cfg = plmm_model_cfg(l->model);
         plmm_chat_init(&l->chat, l->tokenizer, cfg->bos, cfg->eos);
-        rc = load_adapters(a, l, err);
     }
+    plmm_status rc = load_adapters(a, l, err);
     if (rc != PLMM_OK) {
         loaded_free(l);
     }
     return rc;
+}
+
+plmm_status load_all(plmm_cli_args *a, loaded *l, plmm_error *err)
+{
+    PLMM_TRY(load_model(a, l, err));
+    if (l->tokenizer == NULL) {
+        loaded_free(l);
+        return plmm_fail(err, PLMM_ERR_NOTFOUND, "there is no tokenizer beside the model %s",
+                         a->operands[0]);
+    }
+    return PLMM_OK;
 }
 
 void loaded_free(loaded *l)

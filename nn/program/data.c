@@ -1,6 +1,7 @@
 /* Data sets of token ids. */
 #include "program.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "plmm/alloc.h"
@@ -46,6 +47,30 @@ size_t dataset_longest(const dataset *d)
         longest = n > longest ? n : longest;
     }
     return longest;
+}
+
+plmm_status dataset_loss(const dataset *d, const plmm_model *m, const plmm_stack *stack,
+                         uint32_t rank, double *loss, plmm_error *err)
+{
+    uint32_t longest = (uint32_t)dataset_longest(d);
+    plmm_workspace_params p = {
+        .tokens = longest, .seq_max = longest, .rank = rank, .use = PLMM_USE_EVAL};
+    plmm_workspace *w;
+    plmm_loss_sum sum = {0};
+    plmm_status rc = PLMM_OK;
+    *loss = NAN;
+    if (d->n == 0) {
+        return PLMM_OK;
+    }
+    PLMM_TRY(plmm_workspace_new(plmm_model_cfg(m), &p, &w, err));
+    for (size_t i = 0; i < d->n && rc == PLMM_OK; i++) {
+        uint32_t len = (uint32_t)(d->begin[i + 1] - d->begin[i]);
+        plmm_batch b = {d->tokens.v + d->begin[i], d->targets.v + d->begin[i], &len, len, 1};
+        rc = plmm_loss(w, m, stack, &b, &sum, err);
+    }
+    plmm_workspace_free(w);
+    *loss = sum.count > 0 ? sum.nll / (double)sum.count : NAN;
+    return rc;
 }
 
 /* --- reading --- */

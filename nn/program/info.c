@@ -50,12 +50,43 @@ static void put_adapters(plmm_json_writer *w, const loaded *l)
     plmm_json_close_array(w);
 }
 
-static plmm_status print_json(const loaded *l, plmm_error *err)
+static void put_source(plmm_json_writer *w, const plmm_checkpoint_info *i)
+{
+    const char *const rows[][2] = {
+        {"format", i->format}, {"family", i->family}, {"types", i->types}};
+    for (size_t k = 0; k < sizeof rows / sizeof rows[0]; k++) {
+        plmm_json_put_key(w, rows[k][0]);
+        plmm_json_put_text(w, rows[k][1]);
+    }
+    plmm_json_put_key(w, "bytes");
+    plmm_json_put_u64(w, i->bytes);
+}
+
+static void put_scaling(plmm_json_writer *w, const plmm_rope_scaling *s)
+{
+    plmm_json_put_key(w, "rope_scaling");
+    if (s->factor == 0) {
+        plmm_json_put_null(w);
+        return;
+    }
+    plmm_json_open_object(w);
+    plmm_json_put_key(w, "factor");
+    plmm_json_put_float(w, s->factor);
+    plmm_json_put_key(w, "low");
+    plmm_json_put_float(w, s->low);
+    plmm_json_put_key(w, "high");
+    plmm_json_put_float(w, s->high);
+    put_u32(w, "original", s->original);
+    plmm_json_close_object(w);
+}
+
+static plmm_status print_json(const loaded *l, const plmm_checkpoint_info *i, plmm_error *err)
 {
     const plmm_model_config *c = plmm_model_cfg(l->model);
     plmm_json_writer w;
     plmm_json_begin(&w, PLMM_JSON_LINES, plmm_cli_put, NULL);
     plmm_json_open_object(&w);
+    put_source(&w, i);
     plmm_json_put_key(&w, "parameters");
     plmm_json_put_u64(&w, plmm_model_count(l->model));
     put_u32(&w, "dim", c->dim);
@@ -68,14 +99,17 @@ static plmm_status print_json(const loaded *l, plmm_error *err)
     put_u32(&w, "context", c->context);
     plmm_json_put_key(&w, "rope_theta");
     plmm_json_put_float(&w, c->rope_theta);
+    put_scaling(&w, &c->rope_scaling);
     plmm_json_put_key(&w, "norm_eps");
     plmm_json_put_float(&w, c->norm_eps);
     put_bool(&w, "tied", c->tied);
     put_bool(&w, "qkv_bias", c->qkv_bias);
     put_id(&w, "bos", c->bos);
     put_id(&w, "eos", c->eos);
-    put_bool(&w, "chat_tokens", l->chat.tokens);
-    put_u32(&w, "tokenizer_tokens", plmm_tokenizer_vocab(l->tokenizer));
+    if (l->tokenizer != NULL) {
+        put_bool(&w, "chat_tokens", l->chat.tokens);
+        put_u32(&w, "tokenizer_tokens", plmm_tokenizer_vocab(l->tokenizer));
+    }
     put_adapters(&w, l);
     plmm_json_close_object(&w);
     return plmm_json_end(&w, err);
@@ -98,19 +132,36 @@ static void print_tensors(const loaded *l)
     }
 }
 
-static void print_text(const loaded *l, bool tensors)
+static void print_shape(const loaded *l)
 {
     const plmm_model_config *c = plmm_model_cfg(l->model);
+    const plmm_rope_scaling *s = &c->rope_scaling;
     (void)printf("%zu parameters: %u layers of width %u, feed-forward %u\n",
                  plmm_model_count(l->model), c->layers, c->dim, c->hidden);
     (void)printf(
         "attention: %u heads of %u, %u for keys and values%s; rope theta %g, norm eps %g\n",
         c->heads, c->head_dim, c->kv_heads, c->qkv_bias ? ", with biases" : "",
         (double)c->rope_theta, (double)c->norm_eps);
-    (void)printf("context %u, vocabulary %u (tokenizer: %u), %s head\n", c->context, c->vocab,
-                 plmm_tokenizer_vocab(l->tokenizer), c->tied ? "tied" : "separate");
-    (void)printf("begin of text %d, end of text %d, chats with %s\n", c->bos, c->eos,
-                 l->chat.tokens ? "their own tokens" : "plain text");
+    if (s->factor != 0) {
+        (void)printf("rotary positions stretched %g times beyond %u (llama3, %g to %g)\n",
+                     (double)s->factor, s->original, (double)s->low, (double)s->high);
+    }
+    (void)printf("context %u, vocabulary %u, %s head\n", c->context, c->vocab,
+                 c->tied ? "tied" : "separate");
+    if (l->tokenizer == NULL) {
+        (void)printf("begin of text %d, end of text %d, no tokenizer\n", c->bos, c->eos);
+    } else {
+        (void)printf("begin of text %d, end of text %d, tokenizer of %u, chats with %s\n", c->bos,
+                     c->eos, plmm_tokenizer_vocab(l->tokenizer),
+                     l->chat.tokens ? "their own tokens" : "plain text");
+    }
+}
+
+static void print_text(const loaded *l, const plmm_checkpoint_info *from, bool tensors)
+{
+    (void)printf("%s: %s, %s, %.2f MB of weights\n", from->family, from->format, from->types,
+                 (double)from->bytes / 1e6);
+    print_shape(l);
     for (size_t i = 0; i < l->stack.count; i++) {
         const plmm_lora_spec *s = plmm_adapter_spec(l->adapters[i]);
         (void)printf("adapter %zu: rank %u, alpha %g, %zu parameters, on", i + 1, s->rank,
@@ -155,12 +206,14 @@ plmm_status verb_info(plmm_cli_args *a, plmm_error *err)
     if (a->n_operands == 0) {
         return plmm_fail(err, PLMM_ERR_CONFIG, "info needs a MODEL, or --methods");
     }
-    PLMM_TRY(load_all(a, &l, err));
+    plmm_checkpoint_info source;
+    PLMM_TRY(plmm_checkpoint_describe(a->operands[0], &source, err));
+    PLMM_TRY(load_model(a, &l, err));
     plmm_status rc = PLMM_OK;
     if (plmm_cli_flag(a, "json")) {
-        rc = print_json(&l, err);
+        rc = print_json(&l, &source, err);
     } else {
-        print_text(&l, plmm_cli_flag(a, "tensors"));
+        print_text(&l, &source, plmm_cli_flag(a, "tensors"));
     }
     loaded_free(&l);
     return rc;

@@ -97,6 +97,37 @@ static const plmm_cli_option eval_options[] = {
     QUIET,
 };
 
+#define DTYPE_AS_SOURCE                                                                            \
+    {                                                                                              \
+        "dtype", PLMM_CLI_TEXT, "TYPE", NULL, 0, 0,                                                \
+            "of the written weights: f32, f16 or bf16; otherwise the source's"                     \
+    }
+#define SHARD                                                                                      \
+    {                                                                                              \
+        "shard-mb", PLMM_CLI_INT, "N", "5000", 1, 1e9, "weights of a file at most, in megabytes"   \
+    }
+
+static const plmm_cli_option convert_options[] = {
+    {"out", PLMM_CLI_TEXT, "PATH", NULL, 0, 0, "a Hugging Face directory, or a file *.gguf"},
+    DTYPE_AS_SOURCE,
+    SHARD,
+};
+
+static const plmm_cli_option export_options[] = {
+    {"adapter", PLMM_CLI_LIST, "DIR", NULL, 0, 0, "the PEFT directory"},
+    {"out", PLMM_CLI_TEXT, "FILE", NULL, 0, 0, "the GGUF file for llama.cpp's --lora"},
+    {"dtype", PLMM_CLI_TEXT, "TYPE", NULL, 0, 0, "f32 (the default) or f16"},
+};
+
+static const plmm_cli_option merge_options[] = {
+    ADAPTER,
+    {"out", PLMM_CLI_TEXT, "PATH", NULL, 0, 0, "a Hugging Face directory, or a file *.gguf"},
+    {"held-out", PLMM_CLI_TEXT, "FILE", NULL, 0, 0, "dialogues or text to measure perplexity on"},
+    DTYPE_AS_SOURCE,
+    SHARD,
+    {"json", PLMM_CLI_FLAG, NULL, NULL, 0, 0, "report as one line of JSON"},
+};
+
 static const plmm_cli_option tokenize_options[] = {
     {"text", PLMM_CLI_TEXT, "TEXT", NULL, 0, 0, "what to tokenize"},
     {"file", PLMM_CLI_TEXT, "FILE", NULL, 0, 0, "a file instead; otherwise standard input"},
@@ -145,6 +176,22 @@ static const plmm_cli_verb verbs[] = {
      "\n"
      "  plmm-model eval models/base held.jsonl --adapter out/expert --show 5",
      eval_options, COUNT(eval_options), verb_eval},
+    {"convert", "MODEL", 1, 1, "write a model in another form",
+     "Reads a model of any form and writes a Hugging Face directory (the source's config.json and\n"
+     "tokenizer go along), or a GGUF file without its vocabulary.\n"
+     "\n"
+     "  plmm-model convert stories260K.gguf --out out/stories --dtype bf16\n"
+     "  plmm-model convert models/base --out base.gguf",
+     convert_options, COUNT(convert_options), verb_convert},
+    {"export", "MODEL", 1, 1, "write an adapter for llama.cpp",
+     "  plmm-model export models/base --adapter out/expert --out expert.gguf\n"
+     "  llama-cli -m base.gguf --lora expert.gguf ...",
+     export_options, COUNT(export_options), verb_export},
+    {"merge", "MODEL", 1, 1, "add adapters to the weights of a model",
+     "Prints size and, of --held-out, the perplexity before and after.\n"
+     "\n"
+     "  plmm-model merge models/base --adapter out/expert --out out/merged --held-out held.jsonl",
+     merge_options, COUNT(merge_options), verb_merge},
     {"tokenize", "MODEL|FILE", 1, 1, "turn text into token ids and back",
      "  plmm-model tokenize models/base --text \"Hello, world\"\n"
      "  plmm-model tokenize tokenizer.json --decode \"12 80 7\"",

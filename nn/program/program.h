@@ -17,6 +17,9 @@ plmm_status verb_pretrain(plmm_cli_args *a, plmm_error *err);
 plmm_status verb_train(plmm_cli_args *a, plmm_error *err);
 plmm_status verb_generate(plmm_cli_args *a, plmm_error *err);
 plmm_status verb_eval(plmm_cli_args *a, plmm_error *err);
+plmm_status verb_convert(plmm_cli_args *a, plmm_error *err);
+plmm_status verb_export(plmm_cli_args *a, plmm_error *err);
+plmm_status verb_merge(plmm_cli_args *a, plmm_error *err);
 plmm_status verb_tokenize(plmm_cli_args *a, plmm_error *err);
 
 /* --- sequences of one data set --- */
@@ -68,6 +71,11 @@ uint64_t batcher_steps(const batcher *b, double epochs);
 
 size_t dataset_longest(const dataset *d);
 
+/* Mean loss (nats) of the data's targets under the model with the stack (may be NULL), whose ranks
+ * sum to at most `rank`; NAN without targets. */
+plmm_status dataset_loss(const dataset *d, const plmm_model *m, const plmm_stack *stack,
+                         uint32_t rank, double *loss, plmm_error *err) PLMM_NODISCARD;
+
 /* --- models and adapters --- */
 
 enum { ADAPTERS_MAX = PLMM_STACK_MAX };
@@ -82,7 +90,9 @@ typedef struct loaded {
     uint32_t rank; /* of all adapters together */
 } loaded;
 
-/* The operand 0 of the verb. PLMM_ERR_NOTFOUND if there is no tokenizer. */
+/* The operand 0 of the verb. load_model leaves the tokenizer NULL (and chat zero) where there is
+ * none; load_all then fails with PLMM_ERR_NOTFOUND. */
+plmm_status load_model(plmm_cli_args *a, loaded *l, plmm_error *err) PLMM_NODISCARD;
 plmm_status load_all(plmm_cli_args *a, loaded *l, plmm_error *err) PLMM_NODISCARD;
 void loaded_free(loaded *l);
 

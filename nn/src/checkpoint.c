@@ -1,13 +1,13 @@
-/* Models on disk: Hugging Face directories, GGUF and llama2.c files. */
+/* Models read: Hugging Face directories, GGUF and llama2.c files. */
 #include "plmm/checkpoint.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "checkpoint_place.h"
 #include "hf_config.h"
 #include "plmm/alloc.h"
-#include "plmm/file.h"
 #include "plmm/json.h"
 #include "tensor_names.h"
 
@@ -267,36 +267,40 @@ static plmm_status check_vocab(const plmm_model *m, const plmm_tokenizer *tok, c
     return PLMM_OK;
 }
 
-plmm_status plmm_checkpoint_load(const char *path, plmm_model **model, plmm_tokenizer **tokenizer,
-                                 plmm_error *err)
+plmm_status plmm__checkpoint_place(const char *path, plmm__place *out, plmm_error *err)
 {
-    char dir[PLMM_PATH_MAX], file[PLMM_PATH_MAX];
-    plmm_model *m = NULL;
-    plmm_tokenizer *tok = NULL;
     if (!plmm_path_exists(path)) {
         return plmm_fail(err, PLMM_ERR_NOTFOUND,
                          "there is no model at %s: expected a directory with config.json, a "
                          ".gguf file, or a llama2.c .bin file",
                          path);
     }
-    bool is_dir = plmm_path_is_dir(path), hf = false;
-    if (is_dir) {
-        (void)snprintf(dir, sizeof dir, "%s", path);
-        PLMM_TRY(plmm_path_join(file, sizeof file, dir, "config.json", err));
-        hf = plmm_path_exists(file);
-        if (!hf) {
-            PLMM_TRY(find_bin(dir, file, err));
-        }
-    } else {
-        directory_of(path, dir);
-        (void)snprintf(file, sizeof file, "%s", path);
+    out->hf = false;
+    if (!plmm_path_is_dir(path)) {
+        directory_of(path, out->dir);
+        (void)snprintf(out->file, sizeof out->file, "%s", path);
+        return PLMM_OK;
     }
-    plmm_status rc = tokenizer != NULL && !is_dir ? own_tokenizer(file, &tok, err) : PLMM_OK;
+    (void)snprintf(out->dir, sizeof out->dir, "%s", path);
+    PLMM_TRY(plmm_path_join(out->file, sizeof out->file, path, "config.json", err));
+    out->hf = plmm_path_exists(out->file);
+    return out->hf ? PLMM_OK : find_bin(path, out->file, err);
+}
+
+plmm_status plmm_checkpoint_load(const char *path, plmm_model **model, plmm_tokenizer **tokenizer,
+                                 plmm_error *err)
+{
+    plmm__place at;
+    plmm_model *m = NULL;
+    plmm_tokenizer *tok = NULL;
+    PLMM_TRY(plmm__checkpoint_place(path, &at, err));
+    bool is_file = !plmm_path_is_dir(path);
+    plmm_status rc = tokenizer != NULL && is_file ? own_tokenizer(at.file, &tok, err) : PLMM_OK;
     if (rc == PLMM_OK && tokenizer != NULL && tok == NULL) {
-        rc = find_tokenizer(dir, &tok, err);
+        rc = find_tokenizer(at.dir, &tok, err);
     }
     if (rc == PLMM_OK) {
-        rc = hf ? load_dir(dir, tok, &m, err) : load_file(file, &m, err);
+        rc = at.hf ? load_dir(at.dir, tok, &m, err) : load_file(at.file, &m, err);
     }
     if (rc == PLMM_OK) {
         rc = check_vocab(m, tok, path, err);
@@ -314,88 +318,4 @@ plmm_status plmm_checkpoint_load(const char *path, plmm_model **model, plmm_toke
         *tokenizer = tok;
     }
     return PLMM_OK;
-}
-
-/* --- writing --- */
-
-static plmm_status write_text(const char *dir, const char *name, plmm_json_writer *w,
-                              plmm_text *text, plmm_error *err)
-{
-    char path[PLMM_PATH_MAX];
-    plmm_status rc = plmm_json_end(w, err);
-    if (rc == PLMM_OK) {
-        rc = plmm_path_join(path, sizeof path, dir, name, err);
-    }
-    if (rc == PLMM_OK) {
-        rc = plmm_text_sink(text, "\n", 1, err);
-    }
-    if (rc == PLMM_OK) {
-        rc = plmm_file_write(path, text->text, text->len, PLMM_MODE_PUBLIC, err);
-    }
-    plmm_text_free(text);
-    return rc;
-}
-
-static plmm_status save_config(const char *dir, const plmm_model_config *cfg, plmm_dtype dtype,
-                               plmm_error *err)
-{
-    plmm_text text = {0};
-    plmm_json_writer w;
-    plmm_json_begin(&w, PLMM_JSON_PRETTY, plmm_text_sink, &text);
-    hf_config_write(&w, cfg, dtype);
-    return write_text(dir, "config.json", &w, &text, err);
-}
-
-static void put_token(plmm_json_writer *w, const plmm_tokenizer *tok, const char *key, int32_t id)
-{
-    plmm_ids one = {.v = &id, .n = 1};
-    char *text;
-    size_t len;
-    if (id >= 0 && plmm_tokenizer_decode(tok, one.v, 1, 0, &text, &len, NULL) == PLMM_OK) {
-        plmm_json_put_key(w, key);
-        plmm_json_put_bytes(w, text, len);
-        plmm_free(text);
-    }
-}
-
-static plmm_status save_tokenizer(const char *dir, const plmm_model_config *cfg,
-                                  const plmm_tokenizer *tok, plmm_error *err)
-{
-    const char *name;
-    size_t len;
-    PLMM_TRY(plmm_tokenizer_save(tok, dir, err));
-    (void)plmm_tokenizer_source(tok, &len, &name);
-    if (strcmp(name, "tokenizer.json") != 0) {
-        return PLMM_OK;
-    }
-    plmm_text text = {0};
-    plmm_json_writer w;
-    plmm_json_begin(&w, PLMM_JSON_PRETTY, plmm_text_sink, &text);
-    plmm_json_open_object(&w);
-    plmm_json_put_key(&w, "tokenizer_class");
-    plmm_json_put_text(&w, "PreTrainedTokenizerFast");
-    plmm_json_put_key(&w, "model_max_length");
-    plmm_json_put_u64(&w, cfg->context);
-    plmm_json_put_key(&w, "clean_up_tokenization_spaces");
-    plmm_json_put_bool(&w, false);
-    put_token(&w, tok, "bos_token", cfg->bos);
-    put_token(&w, tok, "eos_token", cfg->eos);
-    plmm_json_close_object(&w);
-    return write_text(dir, "tokenizer_config.json", &w, &text, err);
-}
-
-plmm_status plmm_checkpoint_save(const char *dir, const plmm_model *model, plmm_dtype dtype,
-                                 const plmm_tokenizer *tokenizer, plmm_error *err)
-{
-    const plmm_model_config *cfg = plmm_model_cfg(model);
-    char path[PLMM_PATH_MAX];
-    size_t n;
-    PLMM_TRY(plmm_dir_make(dir, 0755, err));
-    PLMM_TRY(save_config(dir, cfg, dtype, err));
-    if (tokenizer != NULL) {
-        PLMM_TRY(save_tokenizer(dir, cfg, tokenizer, err));
-    }
-    PLMM_TRY(plmm_path_join(path, sizeof path, dir, "model.safetensors", err));
-    const plmm_view *v = plmm_model_views(model, &n);
-    return plmm_safetensors_write(path, v, n, plmm_model_weights(model), dtype, err);
 }

@@ -245,9 +245,15 @@ static void put_scaling(plmm_json_writer *w, const plmm_rope_scaling *s)
     plmm_json_close_object(w);
 }
 
+const char *hf_dtype(plmm_dtype dtype)
+{
+    static const char *const names[] = {"float32", "float16", "bfloat16"};
+    PLMM_ASSERT(dtype != PLMM_DTYPE_OTHER);
+    return names[dtype];
+}
+
 void hf_config_write(plmm_json_writer *w, const plmm_model_config *m, plmm_dtype dtype)
 {
-    static const char *const dtypes[] = {"float32", "float16", "bfloat16"};
     plmm_json_open_object(w);
     plmm_json_put_key(w, "architectures");
     plmm_json_open_array(w);
@@ -273,6 +279,6 @@ void hf_config_write(plmm_json_writer *w, const plmm_model_config *m, plmm_dtype
     put_id(w, "bos_token_id", m->bos);
     put_id(w, "eos_token_id", m->eos);
     put_id(w, "pad_token_id", m->pad);
-    put_text(w, "torch_dtype", dtypes[dtype]);
+    put_text(w, "torch_dtype", hf_dtype(dtype));
     plmm_json_close_object(w);
 }

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "number_writer.h"
 #include "plmm/alloc.h"
 #include "plmm/bytes.h"
 #include "plmm/file.h"
@@ -433,6 +434,11 @@ const plmm_st_tensor *plmm_safetensors_find(const plmm_safetensors *s, const cha
     return s->n == 0 ? NULL : bsearch(&key, s->tensors, s->n, sizeof key, by_name);
 }
 
+size_t plmm_safetensors_files(const plmm_safetensors *s)
+{
+    return s->n_shards;
+}
+
 const char *plmm_safetensors_meta(const plmm_safetensors *s, const char *key)
 {
     const plmm_json *meta = plmm_json_get(s->shards[0].header, "__metadata__");
@@ -559,36 +565,6 @@ static plmm_status header_text(const plmm_view *views, size_t n, plmm_dtype dtyp
     return PLMM_OK;
 }
 
-static plmm_status write_view(plmm_file_writer *w, const plmm_view *v, const float *x,
-                              plmm_dtype dtype, plmm_error *err)
-{
-    uint8_t buf[8192];
-    size_t n = v->rows * v->cols, size = dtype == PLMM_F32 ? 4 : 2, k = 0;
-    for (size_t i = 0; i < n; i++) {
-        uint32_t u;
-        memcpy(&u, x + i, sizeof u);
-        if (dtype == PLMM_F32) {
-            plmm_store_le32(buf + k, u);
-        } else if (dtype == PLMM_BF16) {
-            plmm_store_le16(buf + k, plmm_f32_to_bf16(x[i]));
-        } else {
-            uint16_t h = plmm_f32_to_f16(x[i]);
-            if ((h & 0x7FFFu) == 0x7C00u && isfinite(x[i])) {
-                return plmm_fail(err, PLMM_ERR_RANGE,
-                                 "%s holds %g, which is too large for f16: use bf16 or f32",
-                                 v->name, (double)x[i]);
-            }
-            plmm_store_le16(buf + k, h);
-        }
-        k += size;
-        if (k == sizeof buf || i + 1 == n) {
-            PLMM_TRY(plmm_file_writer_write(w, buf, k, err));
-            k = 0;
-        }
-    }
-    return PLMM_OK;
-}
-
 plmm_status plmm_safetensors_write(const char *path, const plmm_view *views, size_t n,
                                    const float *block, plmm_dtype dtype, plmm_error *err)
 {
@@ -606,8 +582,13 @@ plmm_status plmm_safetensors_write(const char *path, const plmm_view *views, siz
         if (rc == PLMM_OK) {
             rc = plmm_file_writer_write(&w, header.text, header.len, err);
         }
+        plmm__numbers out = {.file = &w, .dtype = dtype};
         for (size_t i = 0; i < n && rc == PLMM_OK; i++) {
-            rc = write_view(&w, &views[i], block + views[i].offset, dtype, err);
+            rc = plmm__numbers_put(&out, views[i].name, block + views[i].offset,
+                                   views[i].rows * views[i].cols, err);
+        }
+        if (rc == PLMM_OK) {
+            rc = plmm__numbers_flush(&out, err);
         }
         if (rc == PLMM_OK) {
             rc = plmm_file_writer_commit(&w, err);

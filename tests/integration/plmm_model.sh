@@ -57,7 +57,26 @@ ids=$("$tool" tokenize "$dir/m" --text "a red cow" --bos | head -n 1)
 "$tool" info "$dir/m" --tensors | grep -q model.embed_tokens.weight || say "info without tensors"
 "$tool" pretrain "$dir/rows.jsonl" --init "$dir/m" --out "$dir/m3" --steps 2 --dtype bf16 --quiet >/dev/null
 
+# --- other forms of the same model ---
+"$tool" merge "$dir/m" --adapter "$dir/a" --out "$dir/merged" --held-out "$dir/rows.jsonl" --shard-mb 1 --json >"$dir/merge.json"
+sed 's/.*"perplexity_with_adapters":\([0-9.]*\),"perplexity_merged":\([0-9.]*\)}.*/\1 \2/' "$dir/merge.json" |
+    awk '{exit !($1 > 1 && $1 < $2 * 1.0001 && $2 < $1 * 1.0001)}' || say "merging changes the model: $(cat "$dir/merge.json")"
+cmp -s "$dir/m/tokenizer.json" "$dir/merged/tokenizer.json" || say "the tokenizer does not go along"
+answer=$("$tool" generate "$dir/merged" --chat --prompt "what is a red fox?")
+[ "$answer" = "a fox that is red" ] || say "the merged model answered \"$answer\""
+"$tool" convert "$dir/m" --out "$dir/m.gguf" >"$dir/log"
+"$tool" convert "$dir/m.gguf" --out "$dir/back" >"$dir/log"
+cmp -s "$dir/m/model.safetensors" "$dir/back/model.safetensors" || say "GGUF and back is another model"
+"$tool" info "$dir/m.gguf" | grep -q "llama: GGUF version 3, f32" || say "info of a GGUF file"
+"$tool" export "$dir/m" --adapter "$dir/a" --out "$dir/a.gguf" --dtype f16 | grep -q "of rank 8" || say "export"
+
 # --- bad input, a sentence each ---
+refuse "say with --out" convert "$dir/m"
+refuse "--out is the model itself" convert "$dir/m" --out "$dir/m"
+refuse "say with --adapter" merge "$dir/m" --out "$dir/x"
+refuse "export takes one --adapter, 2 were given" export "$dir/m" --adapter "$dir/a" --adapter "$dir/a2" --out "$dir/x"
+refuse "f32 or f16, not of bf16" export "$dir/m" --adapter "$dir/a" --out "$dir/x" --dtype bf16
+refuse "general.type is not \"model\"" info "$dir/a.gguf"
 refuse "no model at $dir/none" info "$dir/none"
 refuse "no config.json" info "$dir"
 refuse "name the model's file" info "$dir/a"
@@ -93,7 +112,7 @@ cp "$dir/m/config.json" "$dir/cut/"
 echo '{"model": {"type": "Unigram"}}' >"$dir/cut/tokenizer.json"
 refuse "only \"BPE\" is supported" info "$dir/cut"
 "$tool" --help | grep -q pretrain || say "no help"
-for verb in info pretrain train generate eval tokenize; do
+for verb in info pretrain train generate eval convert export merge tokenize; do
     "$tool" "$verb" --help | grep -q "usage: plmm-model $verb" || say "no help for $verb"
 done
 exit $fail

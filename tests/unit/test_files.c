@@ -629,6 +629,106 @@ static void test_bin_directory(void)
           "%s", err.msg);
 }
 
+/* --- weights in shards --- */
+
+static size_t files_of(const char *dir)
+{
+    plmm_safetensors *s = NULL;
+    plmm_error err = {0};
+    CHECK(plmm_safetensors_open_dir(dir, &s, &err) == PLMM_OK, "%s", err.msg);
+    size_t n = s != NULL ? plmm_safetensors_files(s) : 0;
+    plmm_safetensors_close(s);
+    return n;
+}
+
+static bool holds(const char *dir, const char *name)
+{
+    char path[PLMM_PATH_MAX];
+    plmm_error err = {0};
+    CHECK(plmm_path_join(path, sizeof path, dir, name, &err) == PLMM_OK, "%s", err.msg);
+    return plmm_path_exists(path);
+}
+
+static void check_equal(const char *dir, const plmm_model *m)
+{
+    plmm_model *again = NULL;
+    plmm_error err = {0};
+    CHECK(plmm_checkpoint_load(dir, &again, NULL, &err) == PLMM_OK, "%s", err.msg);
+    CHECK(again != NULL && memcmp(plmm_model_weights(again), plmm_model_weights(m),
+                                  plmm_model_count(m) * sizeof(float)) == 0,
+          "other weights");
+    plmm_model_free(again);
+}
+
+static void test_shards(void)
+{
+    static const char source[] = "tests/vectors/families/llama3"; /* bf16 in four shards */
+    char dir[PLMM_PATH_MAX];
+    plmm_model *m = NULL;
+    plmm_error err = {0};
+    plmm_checkpoint_info info;
+    (void)snprintf(dir, sizeof dir, "%s/shards", scratch);
+    CHECK(plmm_checkpoint_load(source, &m, NULL, &err) == PLMM_OK, "%s", err.msg);
+    CHECK(plmm_checkpoint_describe(source, &info, &err) == PLMM_OK, "%s", err.msg);
+    CHECK(strcmp(info.format, "safetensors, 4 files") == 0 && strcmp(info.types, "bf16") == 0 &&
+              info.dtype == PLMM_BF16 && strcmp(info.family, "LlamaForCausalLM") == 0 &&
+              info.parameters == plmm_model_count(m) && info.bytes == 2 * info.parameters,
+          "%s, %s, %s", info.format, info.types, info.family);
+    CHECK(plmm_checkpoint_save_as(source, dir, m, PLMM_BF16, NULL, 1, &err) == PLMM_OK, "%s",
+          err.msg);
+    CHECK(files_of(dir) == 21, "a tensor a file: %zu", files_of(dir));
+    check_equal(dir, m);
+    CHECK(plmm_checkpoint_save_as(source, dir, m, PLMM_BF16, NULL, 20000, &err) == PLMM_OK, "%s",
+          err.msg);
+    CHECK(files_of(dir) == 2 && holds(dir, "model.safetensors.index.json"), "two shards");
+    check_equal(dir, m);
+    CHECK(plmm_checkpoint_save_as(source, dir, m, PLMM_F32, NULL, PLMM_SHARD_BYTES, &err) ==
+              PLMM_OK,
+          "%s", err.msg);
+    CHECK(files_of(dir) == 1 && !holds(dir, "model.safetensors.index.json") &&
+              !holds(dir, "model-00001-of-00002.safetensors"),
+          "the shards are gone");
+    check_equal(dir, m);
+    CHECK(plmm_checkpoint_describe(dir, &info, &err) == PLMM_OK && info.dtype == PLMM_F32, "f32");
+    CHECK(plmm_checkpoint_save_as(source, dir, m, PLMM_BF16, NULL, 20000, &err) == PLMM_OK, "%s",
+          err.msg);
+    CHECK(files_of(dir) == 2 && !holds(dir, "model.safetensors"), "the single file is gone");
+    plmm_model_free(m);
+}
+
+/* config.json goes along as it is, but for the type of the weights; so do the tokenizer's files. */
+static void test_companions(void)
+{
+    static const char config[] = "{" SIZES ",\"torch_dtype\": \"bfloat16\", \"custom\": 1.50,"
+                                 "\"dtype\":\"bfloat16\"}\n";
+    static const char want[] = "{" SIZES ",\"torch_dtype\": \"float16\", \"custom\": 1.50,"
+                               "\"dtype\":\"float16\"}\n";
+    char from[PLMM_PATH_MAX], to[PLMM_PATH_MAX], path[PLMM_PATH_MAX];
+    plmm_model_config cfg;
+    plmm_model *m = NULL;
+    plmm_error err = {0};
+    uint8_t *text = NULL;
+    size_t len = 0;
+    (void)snprintf(from, sizeof from, "%s/from", scratch);
+    (void)snprintf(to, sizeof to, "%s/to", scratch);
+    (void)snprintf(path, sizeof path, "%s/config.json", to);
+    CHECK(plmm_dir_make(from, 0700, &err) == PLMM_OK, "%s", err.msg);
+    put_file(from, "config.json", config);
+    put_file(from, "tokenizer_config.json", "{ }");
+    put_file(from, "private.txt", "no");
+    CHECK(plmm_checkpoint_parse_config(config, strlen(config), "c", &cfg, &err) == PLMM_OK &&
+              plmm_model_new(&cfg, &m, &err) == PLMM_OK,
+          "%s", err.msg);
+    CHECK(plmm_checkpoint_save_as(from, to, m, PLMM_F16, NULL, PLMM_SHARD_BYTES, &err) == PLMM_OK,
+          "%s", err.msg);
+    CHECK(plmm_file_read(path, 9999, &text, &len, &err) == PLMM_OK && len == strlen(want) &&
+              memcmp(text, want, len) == 0,
+          "%s", (const char *)text);
+    CHECK(holds(to, "tokenizer_config.json") && !holds(to, "private.txt"), "companions");
+    plmm_free(text);
+    plmm_model_free(m);
+}
+
 /* --- memory --- */
 
 static plmm_status all_of_it(plmm_error *err)
@@ -683,6 +783,8 @@ int main(void)
     test_llama2c_versions();
     test_directories();
     test_bin_directory();
+    test_shards();
+    test_companions();
     test_memory();
     CHECK(plmm_path_remove(scratch, &err) == PLMM_OK, "%s", err.msg);
     CHECK(plmm_alloc_live() == 0, "%ld blocks leaked", plmm_alloc_live());

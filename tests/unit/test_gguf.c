@@ -1,11 +1,14 @@
 /* nn: llama.cpp's files. Fixtures by gguf-py and Transformers (tests/vectors/gen/gguf_models.py);
  * and headers that lie, each refused in a sentence and for little memory. */
 #include <math.h>
+#include <unistd.h>
 
 #include "plmm/alloc.h"
 #include "plmm/bytes.h"
 #include "plmm/checkpoint.h"
 #include "plmm/file.h"
+#include "plmm/gguf_save.h"
+#include "plmm/peft.h"
 #include "plmm/safetensors.h"
 #include "plmm/train.h"
 #include "test.h"
@@ -155,6 +158,120 @@ static void test_values(void)
     CHECK(plmm_gguf_tensor_of(g, "blk.0.attn_q") == NULL, "no such tensor");
     plmm_gguf_close(g);
     plmm_file_unmap(&map);
+}
+
+/* --- writing --- */
+
+static void test_saved_model(const char *family, const char *path)
+{
+    char dir[200];
+    plmm_model *m = NULL, *again = NULL;
+    plmm_error err;
+    (void)snprintf(dir, sizeof dir, "tests/vectors/families/%s", family);
+    must(plmm_checkpoint_load(dir, &m, NULL, &err), &err);
+    must(plmm_gguf_save_model(path, m, PLMM_F32, &err), &err);
+    must(plmm_checkpoint_load(path, &again, NULL, &err), &err);
+    const plmm_model_config *c = plmm_model_cfg(m), *d = plmm_model_cfg(again);
+    CHECK(plmm_model_count(m) == plmm_model_count(again) &&
+              memcmp(plmm_model_weights(m), plmm_model_weights(again),
+                     plmm_model_count(m) * sizeof(float)) == 0,
+          "%s: other weights", family);
+    CHECK(c->rope_theta == d->rope_theta && c->norm_eps == d->norm_eps && c->tied == d->tied &&
+              c->qkv_bias == d->qkv_bias && c->head_dim == d->head_dim && c->eos == d->eos &&
+              memcmp(&c->rope_scaling, &d->rope_scaling, sizeof c->rope_scaling) == 0,
+          "%s: another shape", family);
+    plmm_model_free(m);
+    plmm_model_free(again);
+}
+
+/* Row of llama.cpp's q (heads of 16 in llama3, 4 in qwen2) that is our row. */
+static size_t turned(const plmm_model_config *c, size_t row)
+{
+    size_t hd = c->head_dim, k = row % hd;
+    return c->qkv_bias ? row : row / hd * hd + (k < hd / 2 ? 2 * k : 2 * (k - hd / 2) + 1);
+}
+
+static void check_factors(const plmm_gguf *g, const plmm_adapter *a)
+{
+    const plmm_model_config *c = plmm_adapter_cfg(a);
+    const plmm_gguf_tensor *ta = plmm_gguf_tensor_of(g, "blk.1.attn_q.weight.lora_a");
+    const plmm_gguf_tensor *tb = plmm_gguf_tensor_of(g, "blk.1.attn_q.weight.lora_b");
+    const plmm_gguf_tensor *down = plmm_gguf_tensor_of(g, "blk.0.ffn_down.weight.lora_b");
+    const float *w = plmm_adapter_weights(a);
+    float row[64];
+    CHECK(ta != NULL && tb != NULL && down != NULL, "names");
+    if (ta == NULL || tb == NULL || down == NULL) {
+        return;
+    }
+    CHECK(ta->shape[0] == c->dim && ta->shape[1] == 2 && tb->shape[0] == 2 &&
+              tb->shape[1] == (uint64_t)c->heads * c->head_dim,
+          "shapes");
+    size_t at = plmm_adapter_offset(a, 1, 0, PLMM_FACTOR_A);
+    plmm_gguf_read_row(ta, 1, row);
+    CHECK(memcmp(row, w + at + c->dim, c->dim * sizeof *row) == 0, "A");
+    at = plmm_adapter_offset(a, 1, 0, PLMM_FACTOR_B);
+    for (size_t i = 0; i < tb->shape[1]; i++) {
+        plmm_gguf_read_row(tb, turned(c, i), row);
+        CHECK(memcmp(row, w + at + 2 * i, 2 * sizeof *row) == 0, "B of q, row %zu", i);
+    }
+    at = plmm_adapter_offset(a, 0, 6, PLMM_FACTOR_B);
+    for (size_t i = 0; i < down->shape[1]; i++) {
+        plmm_gguf_read_row(down, i, row);
+        CHECK(memcmp(row, w + at + 2 * i, 2 * sizeof *row) == 0, "B of down, row %zu", i);
+    }
+}
+
+static void test_saved_adapter(const char *family, const char *path)
+{
+    char dir[200];
+    plmm_model *m = NULL;
+    plmm_adapter *a = NULL;
+    plmm_gguf *g = NULL;
+    plmm_map map;
+    plmm_error err;
+    size_t n;
+    (void)snprintf(dir, sizeof dir, "tests/vectors/families/%s", family);
+    must(plmm_checkpoint_load(dir, &m, NULL, &err), &err);
+    (void)snprintf(dir, sizeof dir, "tests/vectors/families/%s/adapter", family);
+    must(plmm_peft_load(dir, plmm_model_cfg(m), &a, &err), &err);
+    must(plmm_gguf_save_adapter(path, a, PLMM_F32, &err), &err);
+    must(plmm_file_map(path, &map, &err), &err);
+    must(plmm_gguf_parse(map.data, map.len, path, &g, &err), &err);
+    (void)plmm_gguf_tensors(g, &n);
+    CHECK(n == 2 * 2 * 7, "%zu tensors", n);
+    CHECK(plmm_gguf_text_is(plmm_gguf_find(g, "general.type"), "adapter") &&
+              plmm_gguf_text_is(plmm_gguf_find(g, "adapter.type"), "lora") &&
+              plmm_gguf_text_is(plmm_gguf_find(g, "general.architecture"),
+                                plmm_model_cfg(m)->qkv_bias ? "qwen2" : "llama"),
+          "keys");
+    double alpha = 0;
+    CHECK(plmm_gguf_need_real(g, "adapter.lora.alpha", 0, 9, &alpha, &err) == PLMM_OK && alpha == 3,
+          "alpha %g", alpha);
+    check_factors(g, a);
+    CHECK(plmm_checkpoint_load(path, &m, NULL, &err) == PLMM_ERR_UNSUPPORTED &&
+              strstr(err.msg, "general.type") != NULL,
+          "an adapter is no model: %s", err.msg);
+    CHECK(plmm_gguf_save_adapter(path, a, PLMM_BF16, &err) == PLMM_ERR_CONFIG, "bf16");
+    plmm_gguf_close(g);
+    plmm_file_unmap(&map);
+    plmm_adapter_free(a);
+    plmm_model_free(m);
+}
+
+static void test_writing(void)
+{
+    static const char *const families[] = {"llama2",    "llama3", "smollm2",
+                                           "tinyllama", "qwen2",  "mistral"};
+    char dir[] = "/tmp/plmm-test-gguf-XXXXXX", path[64];
+    plmm_error err;
+    CHECK(mkdtemp(dir) != NULL, "%s", dir);
+    (void)snprintf(path, sizeof path, "%s/x.gguf", dir);
+    for (size_t i = 0; i < COUNT(families); i++) {
+        test_saved_model(families[i], path);
+    }
+    test_saved_adapter("llama3", path);
+    test_saved_adapter("qwen2", path);
+    must(plmm_path_remove(dir, &err), &err);
 }
 
 /* --- headers that lie --- */
@@ -439,6 +556,7 @@ int main(void)
     test_llama();
     test_qwen2();
     test_values();
+    test_writing();
     test_headers();
     test_keys();
     test_tensors();

@@ -19,6 +19,8 @@
 #ifndef PLMM_CHECKPOINT_H
 #define PLMM_CHECKPOINT_H
 
+#include <stdint.h>
+
 #include "plmm/gguf.h"
 #include "plmm/model.h"
 #include "plmm/safetensors.h"
@@ -33,11 +35,34 @@
 plmm_status plmm_checkpoint_load(const char *path, plmm_model **model, plmm_tokenizer **tokenizer,
                                  plmm_error *err) PLMM_NODISCARD;
 
-/* Writes a Hugging Face directory: config.json, generation_config.json, model.safetensors, and with
- * a tokenizer (may be NULL) its file and tokenizer_config.json. dir is made if it does not exist;
- * each file is replaced atomically, model.safetensors last. */
+/* Writes a Hugging Face directory: config.json, model.safetensors (shards and their index above
+ * PLMM_SHARD_BYTES), and with a tokenizer (may be NULL) its file and tokenizer_config.json. dir is
+ * made if it does not exist; each file is replaced atomically, the weights last. */
 plmm_status plmm_checkpoint_save(const char *dir, const plmm_model *model, plmm_dtype dtype,
                                  const plmm_tokenizer *tokenizer, plmm_error *err) PLMM_NODISCARD;
+
+/* The same for a model that was read from source (and changed, say by a merged adapter), in shards
+ * of at most shard_bytes. If source is a Hugging Face directory, its config.json (but for the type of
+ * the weights) and its tokenizer's files are copied as they are; otherwise both are made from the
+ * model and the tokenizer. */
+plmm_status plmm_checkpoint_save_as(const char *source, const char *dir, const plmm_model *model,
+                                    plmm_dtype dtype, const plmm_tokenizer *tokenizer,
+                                    uint64_t shard_bytes, plmm_error *err) PLMM_NODISCARD;
+
+/* What lies at a path, without its weights. */
+typedef struct plmm_checkpoint_info {
+    char format[64];     /* "safetensors, 4 files", "llama2.c version 2" */
+    char family[64];     /* "LlamaForCausalLM", "qwen2" (of a GGUF file), "llama2.c" */
+    char types[128];     /* of the weights, the most frequent first: "q4_K 71 %, q6_K 29 %" */
+    plmm_dtype dtype;    /* the most frequent one; PLMM_DTYPE_OTHER if quantised */
+    uint64_t parameters; /* in the files */
+    uint64_t bytes;      /* of weights in the files */
+} plmm_checkpoint_info;
+
+/* Describes the model at path, as plmm_checkpoint_load would find it: reads headers only (of llama2.c's
+ * files, all). */
+plmm_status plmm_checkpoint_describe(const char *path, plmm_checkpoint_info *out,
+                                     plmm_error *err) PLMM_NODISCARD;
 
 /* config.json alone: the model's shape. name is for messages. */
 plmm_status plmm_checkpoint_parse_config(const char *json, size_t len, const char *name,

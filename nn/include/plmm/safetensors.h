@@ -84,6 +84,19 @@ plmm_status plmm_safetensors_write(const char *path, const plmm_view *views, siz
                                    const float *block, plmm_dtype dtype,
                                    plmm_error *err) PLMM_NODISCARD;
 
+/* The views as a directory's weights: model.safetensors, or where they have more than shard_bytes
+ * (> 0), model-00001-of-00002.safetensors and so on with model.safetensors.index.json. A tensor is
+ * never cut, so a shard may be larger. Each file is replaced atomically, the index last; what an
+ * earlier model of the other form left in dir is removed. PLMM_ERR_RANGE for more than
+ * PLMM_ST_SHARDS_MAX shards. */
+#define PLMM_SHARD_BYTES UINT64_C(5000000000) /* as Transformers does */
+plmm_status plmm_safetensors_write_dir(const char *dir, const plmm_view *views, size_t n,
+                                       const float *block, plmm_dtype dtype, uint64_t shard_bytes,
+                                       plmm_error *err) PLMM_NODISCARD;
+
+/* Number of files that are open. */
+size_t plmm_safetensors_files(const plmm_safetensors *s);
+
 /* Conversions of single values. */
 float plmm_f16_to_f32(uint16_t h);
 uint16_t plmm_f32_to_f16(float f); /* nearest, ties to even; too large becomes infinity */
