@@ -3,8 +3,6 @@
 
 #include "keys_internal.h"
 #include "plmm/bytes.h"
-#include "seal_internal.h"
-#include "simd_internal.h"
 
 #include <sodium.h>
 #include <string.h>
@@ -51,81 +49,10 @@ plmm_status plmm_open(uint8_t *msg, const uint8_t *box, size_t box_len, const vo
                          "another purpose, or changed on the way",
                          box_len);
     }
-    /* Block 0 of the stream went into the tag's key. */
-    int rc = len == 0 ? 0 : crypto_stream_xchacha20_xor_ic(msg, box, len, nonce->b, 1, key->b);
+    int rc = crypto_aead_xchacha20poly1305_ietf_decrypt(msg, NULL, NULL, box, box_len, ad, ad_len,
+                                                        nonce->b, key->b);
     PLMM_ASSERT(rc == 0);
     return PLMM_OK;
-}
-
-/* ---- several ---- */
-
-/* Below that, one by one is faster. */
-enum { LANES_WORTH = 5 };
-
-static bool in_lanes(size_t n)
-{
-#if defined(__x86_64__)
-    return n >= LANES_WORTH && plmm__simd_now() == PLMM__SIMD_AVX512;
-#else
-    (void)n;
-    return false;
-#endif
-}
-
-static void seal_one(const plmm_sealing *v, size_t len, size_t ad_len)
-{
-    plmm_seal(v->out, v->in, len, v->ad, ad_len, v->nonce, v->key);
-}
-
-static void open_one(plmm_sealing *v, size_t len, size_t ad_len)
-{
-    v->ok = plmm_open(v->out, v->in, len + PLMM_SEAL_OVERHEAD, v->ad, ad_len, v->nonce, v->key,
-                      NULL) == PLMM_OK;
-}
-
-/* lanes = v[0..have), the last one again in those that are left. Returns have. */
-static size_t fill(plmm_sealing lanes[SEAL_LANES], const plmm_sealing *v, size_t n)
-{
-    const size_t have = n < SEAL_LANES ? n : SEAL_LANES;
-    for (size_t l = 0; l < SEAL_LANES; l++) {
-        lanes[l] = v[l < have ? l : have - 1];
-    }
-    return have;
-}
-
-void plmm_seal_many(const plmm_sealing *v, size_t n, size_t len, size_t ad_len)
-{
-    while (in_lanes(n)) {
-#if defined(__x86_64__)
-        plmm_sealing lanes[SEAL_LANES];
-        const size_t have = fill(lanes, v, n);
-        plmm__seal_avx512(lanes, have, len, ad_len);
-        v += have;
-        n -= have;
-#endif
-    }
-    for (; n > 0; n--) {
-        seal_one(v++, len, ad_len);
-    }
-}
-
-void plmm_open_many(plmm_sealing *v, size_t n, size_t len, size_t ad_len)
-{
-    while (in_lanes(n)) {
-#if defined(__x86_64__)
-        plmm_sealing lanes[SEAL_LANES];
-        const size_t have = fill(lanes, v, n);
-        plmm__open_avx512(lanes, have, len, ad_len);
-        for (size_t l = 0; l < have; l++) {
-            v[l].ok = lanes[l].ok;
-        }
-        v += have;
-        n -= have;
-#endif
-    }
-    for (; n > 0; n--) {
-        open_one(v++, len, ad_len);
-    }
 }
 
 void plmm_mac(plmm_tag *out, const plmm_key *key, const char *label, const void *msg, size_t len)

@@ -172,53 +172,18 @@ const plmm_key *plmm_oneshot_channel(const plmm_client_round *m, uint32_t index)
 
 /* ---- DELIVER: the boxes for this seat ---- */
 
-enum { AT_ONCE = 64 }; /* boxes */
-
-/* Boxes of those at from[0..n), records one after the other: their shares to o->shares and the sum.
- * Marks in `bad` who did not seal one for this seat and session, or one that is out of the field, and
- * in o->opened the others. */
-static void boxes_open(plmm_client_round *m, const uint32_t *from, uint32_t n,
-                       const uint8_t *records, uint8_t *bad)
+/* The share of `from` in its box, to o->shares; false if it did not seal one for this seat and
+ * session, or one that is out of the field. */
+static bool box_open(plmm_client_round *m, uint32_t from, const uint8_t *record)
 {
     plmm_oneshot *o = m->os;
-    const size_t record = PLMM_ONESHOT_NONCE + o->share_bytes + PLMM_SEAL_OVERHEAD;
-    uint8_t ad[AT_ONCE][PLMM_ONESHOT_AD];
-    plmm_nonce nonce[AT_ONCE];
-    plmm_sealing v[AT_ONCE];
-    for (uint32_t j = 0; j < n; j++) {
-        const uint8_t *r = records + j * record;
-        memcpy(nonce[j].b, r, sizeof nonce[j].b);
-        plmm_oneshot_ad(ad[j], PLMM_MSG_CONTRIB, &m->session, from[j], m->self);
-        v[j] = (plmm_sealing){.in = r + PLMM_ONESHOT_NONCE,
-                              .out = o->shares + from[j] * o->share_bytes,
-                              .ad = ad[j],
-                              .nonce = &nonce[j],
-                              .key = plmm_oneshot_channel(m, from[j])};
-    }
-    plmm_open_many(v, n, o->share_bytes, PLMM_ONESHOT_AD);
-    for (uint32_t j = 0; j < n; j++) {
-        bool ok = v[j].ok && plmm_packed_add(o->sum, o->tables->set, v[j].out, o->share_bytes,
-                                             NULL) == PLMM_OK;
-        plmm_set_put(ok ? o->opened : bad, from[j]);
-    }
-}
-
-/* All that were delivered. */
-static void delivered_open(plmm_client_round *m, const uint8_t *records, uint8_t *bad)
-{
-    const plmm_oneshot *o = m->os;
-    const size_t record = PLMM_ONESHOT_NONCE + o->share_bytes + PLMM_SEAL_OVERHEAD;
-    uint32_t from[AT_ONCE], n = 0;
-    for (uint32_t i = 0; i < m->session.n; i++) {
-        if (plmm_set_has(o->delivered, i)) {
-            from[n++] = i;
-        }
-        if (n == AT_ONCE || i + 1 == m->session.n) {
-            boxes_open(m, from, n, records, bad);
-            records += n * record;
-            n = 0;
-        }
-    }
+    uint8_t ad[PLMM_ONESHOT_AD], *share = o->shares + from * o->share_bytes;
+    plmm_nonce nonce;
+    memcpy(nonce.b, record, sizeof nonce.b);
+    plmm_oneshot_ad(ad, PLMM_MSG_CONTRIB, &m->session, from, m->self);
+    return plmm_open(share, record + sizeof nonce.b, o->share_bytes + PLMM_SEAL_OVERHEAD, ad,
+                     sizeof ad, &nonce, plmm_oneshot_channel(m, from), NULL) == PLMM_OK &&
+           plmm_packed_add(o->sum, o->tables->set, share, o->share_bytes, NULL) == PLMM_OK;
 }
 
 static uint32_t survivors_min(const plmm_client_round *m)
@@ -250,7 +215,13 @@ plmm_status plmm_oneshot_on_deliver(plmm_client_round *m, plmm_client_step *s)
     memcpy(o->delivered, from, set);
     uint8_t *bad = plmm_client_bulk(m);
     memset(bad, 0, set);
-    delivered_open(m, at, bad);
+    for (uint32_t i = 0; i < n; i++) {
+        if (!plmm_set_has(from, i)) {
+            continue;
+        }
+        plmm_set_put(box_open(m, i, at) ? o->opened : bad, i);
+        at += record;
+    }
     plmm_frame f;
     plmm_client_frame_init(m, &f, PLMM_MSG_COMPLAIN);
     plmm_client_compose(m, &f, set);

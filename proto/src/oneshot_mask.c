@@ -40,8 +40,6 @@ static plmm_status work_alloc(work *w, const plmm_oneshot_tables *t, plmm_error 
                : PLMM_OK;
 }
 
-enum { AT_ONCE = 64 }; /* boxes */
-
 /* A box for each member, behind the nonce that all of them share: each has a key of its own. */
 static void seal_all(const plmm_client_round *m, uint8_t *payload, const uint8_t *shares)
 {
@@ -52,20 +50,12 @@ static void seal_all(const plmm_client_round *m, uint8_t *payload, const uint8_t
     plmm_oneshot_secret(m, "nonce.os", &fresh);
     plmm_nonce_seed(&nonce, &fresh);
     memcpy(payload, nonce.b, sizeof nonce.b);
-    for (uint32_t i = 0; i < o->seats.m; i += AT_ONCE) {
-        uint8_t ad[AT_ONCE][PLMM_ONESHOT_AD];
-        plmm_sealing v[AT_ONCE];
-        uint32_t n = o->seats.m - i < AT_ONCE ? o->seats.m - i : AT_ONCE;
-        for (uint32_t j = 0; j < n; j++) {
-            uint32_t to = o->seats.member[i + j];
-            plmm_oneshot_ad(ad[j], PLMM_MSG_CONTRIB, &m->session, m->self, to);
-            v[j] = (plmm_sealing){.in = shares + (i + j) * share,
-                                  .out = payload + PLMM_ONESHOT_NONCE + (i + j) * box,
-                                  .ad = ad[j],
-                                  .nonce = &nonce,
-                                  .key = plmm_oneshot_channel(m, to)};
-        }
-        plmm_seal_many(v, n, share, PLMM_ONESHOT_AD);
+    for (uint32_t i = 0; i < o->seats.m; i++) {
+        uint8_t ad[PLMM_ONESHOT_AD];
+        uint32_t to = o->seats.member[i];
+        plmm_oneshot_ad(ad, PLMM_MSG_CONTRIB, &m->session, m->self, to);
+        plmm_seal(payload + PLMM_ONESHOT_NONCE + i * box, shares + i * share, share, ad, sizeof ad,
+                  &nonce, plmm_oneshot_channel(m, to));
     }
     plmm_wipe(&fresh, sizeof fresh);
 }

@@ -40,23 +40,6 @@ PLMM_NODISCARD plmm_status plmm_open(uint8_t *msg, const uint8_t *box, size_t bo
                                      const void *ad, size_t ad_len, const plmm_nonce *nonce,
                                      const plmm_key *key, plmm_error *err);
 
-/* One of several boxes of messages of one length, under keys of their own. */
-typedef struct plmm_sealing {
-    const uint8_t *in; /* seal: the message; open: the box */
-    uint8_t *out;      /* seal: the box; open: the message; may be where in is, or apart */
-    const void *ad;
-    const plmm_nonce *nonce;
-    const plmm_key *key;
-    bool ok; /* open: set to whether it opened */
-} plmm_sealing;
-
-/* plmm_seal and plmm_open of v[0..n), to the same octets: messages of len octets, boxes of len +
- * PLMM_SEAL_OVERHEAD, associated data of ad_len each. Sixteen at a time by AVX-512 with IFMA, one by
- * one by libsodium elsewhere. The outputs of different boxes must not overlap anything of others'.
- * The output of a box that does not open is untouched. */
-void plmm_seal_many(const plmm_sealing *v, size_t n, size_t len, size_t ad_len);
-void plmm_open_many(plmm_sealing *v, size_t n, size_t len, size_t ad_len);
-
 /* Authentication of a public message between two who share a key. */
 typedef struct plmm_tag {
     uint8_t b[PLMM_TAG_BYTES];
