@@ -13,7 +13,7 @@ import sys
 
 import mpmath as mp
 from absl import logging
-from dp_accounting import dp_event, rdp
+from dp_accounting import NeighboringRelation, dp_event, rdp
 from dp_accounting.pld import privacy_loss_distribution as pld
 
 mp.mp.dps = 40
@@ -59,6 +59,12 @@ def their_epsilon(q, z, t, delta):
     return a.get_epsilon(delta)
 
 
+def tree_epsilon(z, leaves, trees, delta):
+    a = rdp.RdpAccountant(neighboring_relation=NeighboringRelation.REPLACE_SPECIAL)
+    a.compose(dp_event.SingleEpochTreeAggregationDpEvent(z, leaves), trees)
+    return a.get_epsilon(delta)
+
+
 def main(program):
     orders = [(a, z, q) for a in (1.1, 1.25, 1.5, 2.5, 3.9, 6.3, 10.9) for z in (0.3, 0.5, 1.0, 2.5, 8.0)
               for q in (1e-4, 0.01, 0.1, 0.5)]
@@ -92,6 +98,10 @@ def main(program):
         exact.append(float(mp.findroot(lambda e: mp.log(exact_gaussian(zt, float(e))) - mp.log(d), (0.5, 3.0),
                                        solver="anderson", tol=1e-20, verify=False)))
     compare("loss distributions, exact Gaussian", ours(program, [("pld", *p) for p in plain]), exact, 1e-3, 1e-12)
+    trees = [(z, leaves, t, d) for z in (0.7, 2.0, 8.83) for leaves in (1, 2, 3, 4, 31, 32, 1000) for t in (1, 5)
+             for d in (1e-5, 1e-8)]
+    compare("tree aggregation, dp_accounting", ours(program, [("tree", *x) for x in trees]),
+            [tree_epsilon(*x) for x in trees], 1e-3)
     deltas = [(z, e) for z in (0.5, 1.0, 4.5, 30.0) for e in (0.1, 1.0, 4.0)]
     deltas = [p for p in deltas if exact_gaussian(*p) > 1e-300]
     compare("delta of the Gaussian, mpmath", ours(program, [("delta", *p) for p in deltas]),

@@ -97,6 +97,9 @@ static const plmm_config_key keys[] = {
     PLMM_CONFIG_U32(node_config, privacy.levels, "privacy.levels", "16", 0, PLMM_NOISE_LEVELS_MAX,
                     "parts of a device's noise that are taken out again when few drop (Skellam, "
                     "distributed)"),
+    PLMM_CONFIG_U32(node_config, privacy.tree, "privacy.tree", "0", 0, PLMM_TREE_MAX,
+                    "central mode: so many rounds share a tree of correlated noise (DP-FTRL), and "
+                    "a device takes part in one of them; 0: each round has noise of its own"),
     PLMM_CONFIG_REAL(node_config, privacy.overhead, "privacy.overhead", "0.02", 1e-6, 10,
                      "what rounding may add to the sensitivity: chooses the quantiser's bits, at "
                      "most vector.quant_bits"),

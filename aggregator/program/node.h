@@ -49,7 +49,7 @@ typedef struct node_config {
         double epsilon, delta;
         uint32_t adversary; /* plmm_adversary */
         double multiplier;
-        uint32_t rounds, levels;
+        uint32_t rounds, levels, tree;
         double overhead;
     } privacy;
     uint32_t slots, hold_ms, pause_ms, linger_ms;
@@ -72,10 +72,13 @@ typedef struct node {
 
 /* What the table cannot see. PLMM_ERR_CONFIG with a sentence. */
 PLMM_NODISCARD plmm_status node_privacy_check(const node_config *c, plmm_error *err);
-/* Sets the noise of the next round; all else is set. PLMM_ERR_POLICY, with the sentence, if it would
- * exceed the budget: then no round begins. */
-PLMM_NODISCARD plmm_status node_privacy_prepare(const node *n, plmm_round_params *p,
-                                                plmm_error *err);
+/* Sets the noise of the next round, which trains this version; all else is set. A tree that is
+ * complete, or not of these parameters, is followed by a new one. PLMM_ERR_POLICY, with the
+ * sentence, if it would exceed the budget: then no round begins. */
+PLMM_NODISCARD plmm_status node_privacy_prepare(const node *n, uint64_t version,
+                                                plmm_round_params *p, plmm_error *err);
+/* SECRET: the seed of the present tree. */
+PLMM_NODISCARD plmm_status node_privacy_tree(const node *n, plmm_seed *seed, plmm_error *err);
 /* From now on the sum of this attempt can be opened: counts it, once. */
 PLMM_NODISCARD plmm_status node_privacy_released(const node *n, const plmm_round_params *p,
                                                  plmm_error *err);

@@ -3,6 +3,7 @@
 #include "node.h"
 
 #include "plmm/alloc.h"
+#include "plmm/bytes.h"
 #include "plmm/log.h"
 #include "plmm/privacy.h"
 
@@ -44,15 +45,162 @@ static plmm_status calibrate(const node_config *c, plmm_round_params *p, plmm_er
         p->ring_bits = plmm_encoding_ring_bits(&e);
         return PLMM_OK;
     }
-    plmm_status rc = plmm_round_calibrate(p, c->privacy.rounds, &b, err);
+    uint64_t leaves = p->noise_tree > 0 ? p->noise_tree : 1;
+    uint64_t times = (c->privacy.rounds + leaves - 1) / leaves;
+    plmm_status rc = plmm_round_calibrate(p, times, &b, err);
     while (rc == PLMM_ERR_RANGE && p->quant_bits > QUANT_BITS_LEAST) {
         p->quant_bits--; /* a coarser lattice: noise that a table can draw */
-        rc = plmm_round_calibrate(p, c->privacy.rounds, &b, err);
+        rc = plmm_round_calibrate(p, times, &b, err);
     }
     return rc;
 }
 
-plmm_status node_privacy_prepare(const node *n, plmm_round_params *p, plmm_error *err)
+/* ---- trees: the present one is in the settings. Its leaves are the steps from version to version,
+ * each of which happens once, whatever rounds and attempts it took. ---- */
+
+typedef struct tree {
+    plmm_seed seed; /* SECRET */
+    uint64_t begun; /* the version that its leaf 0 trains */
+    bool charged;
+    plmm_hash of; /* the parameters it goes with */
+} tree;
+enum { TREE_BYTES = 32 + 8 + 1 + 32 };
+
+static plmm_status tree_read(const node *n, tree *t, bool *there, plmm_error *err)
+{
+    char *text = NULL;
+    uint8_t b[TREE_BYTES];
+    PLMM_TRY(plmm_node_get(n->store, "privacy.tree", &text, err));
+    *there = text != NULL;
+    if (text == NULL) {
+        return PLMM_OK;
+    }
+    plmm_status rc = plmm_hex_read(b, sizeof b, text, "the tree of noise", err);
+    memcpy(t->seed.b, b, 32);
+    t->begun = plmm_load_le64(b + 32);
+    t->charged = b[40] != 0;
+    memcpy(t->of.b, b + 41, 32);
+    plmm_wipe(b, sizeof b);
+    plmm_wipe(text, strlen(text));
+    plmm_free(text);
+    return rc;
+}
+
+static plmm_status tree_write(const node *n, const tree *t, plmm_error *err)
+{
+    char text[2 * TREE_BYTES + 1];
+    uint8_t b[TREE_BYTES];
+    memcpy(b, t->seed.b, 32);
+    plmm_store_le64(b + 32, t->begun);
+    b[40] = t->charged;
+    memcpy(b + 41, t->of.b, 32);
+    plmm_hex_write(text, b, sizeof b);
+    plmm_status rc = plmm_node_set(n->store, "privacy.tree", text, err);
+    plmm_wipe(b, sizeof b);
+    plmm_wipe(text, sizeof text);
+    return rc;
+}
+
+/* What must be the same in all rounds of a tree: the lattice, the noise and the vector. */
+static void tree_parameters(plmm_hash *out, const plmm_round_params *p)
+{
+    plmm_round_params q;
+    plmm_round_params_init(&q);
+    q.noise = p->noise;
+    q.noise_mode = p->noise_mode;
+    q.noise_units = p->noise_units;
+    q.noise_tree = p->noise_tree;
+    q.stream = p->stream;
+    q.quant_bits = p->quant_bits;
+    q.weight_max = p->weight_max;
+    q.clip = p->clip;
+    q.cohort = p->cohort;
+    q.length = p->length;
+    q.method = p->method;
+    q.factor = p->factor;
+    q.names = p->names;
+    plmm_round_params_hash(out, &q);
+}
+
+static plmm_status newest_published(void *ctx, const plmm_node_version *v, plmm_error *err)
+{
+    (void)err;
+    *(uint64_t *)ctx = v->version;
+    return PLMM_OK;
+}
+
+/* The tree that a round from `version` on is of, and whether it is a new one. A version that was
+ * published before has used its leaf: whoever put an older one back begins anew. */
+static plmm_status tree_of(const node *n, uint64_t version, const plmm_round_params *p, tree *t,
+                           bool *fresh, plmm_error *err)
+{
+    plmm_hash of;
+    bool there = false;
+    uint64_t newest = 0;
+    tree_parameters(&of, p);
+    PLMM_TRY(tree_read(n, t, &there, err));
+    PLMM_TRY(plmm_node_versions(n->store, 1, newest_published, &newest, err));
+    *fresh = !there || version < t->begun || version - t->begun >= p->noise_tree ||
+             newest > version || !plmm_equal(&t->of, &of, sizeof of);
+    if (*fresh) {
+        t->begun = version;
+        t->charged = false;
+        t->of = of;
+        return plmm_seed_system(&t->seed, err);
+    }
+    return PLMM_OK;
+}
+
+/* The new tree in place of the old, and with it nobody has taken part. */
+static plmm_status tree_begin(const node *n, const tree *t, plmm_error *err)
+{
+    PLMM_TRY(plmm_node_begin(n->store, err));
+    plmm_status rc = tree_write(n, t, err);
+    rc = rc == PLMM_OK ? plmm_node_part_clear(n->store, err) : rc;
+    return plmm_node_end(n->store, rc, err);
+}
+
+plmm_status node_privacy_tree(const node *n, plmm_seed *seed, plmm_error *err)
+{
+    tree t = {0};
+    bool there = false;
+    PLMM_TRY(tree_read(n, &t, &there, err));
+    *seed = t.seed;
+    plmm_wipe(&t, sizeof t);
+    return there ? PLMM_OK : plmm_fail(err, PLMM_ERR_FORMAT, "the tree of noise is gone");
+}
+
+/* Sets the leaf, once there is room for its tree in the budget. */
+static plmm_status tree_prepare(const node *n, uint64_t version, plmm_round_params *p,
+                                const plmm_account *spent, const plmm_account *cost,
+                                plmm_error *err)
+{
+    tree t = {0};
+    bool fresh = false;
+    plmm_budget b = budget_of(&n->config);
+    plmm_status rc = tree_of(n, version, p, &t, &fresh, err);
+    rc = rc == PLMM_OK ? plmm_account_fits(spent, cost, t.charged ? 0 : 1, &b, err) : rc;
+    rc = rc == PLMM_OK && fresh ? tree_begin(n, &t, err) : rc;
+    p->noise_leaf = (uint32_t)(version - t.begun);
+    plmm_wipe(&t, sizeof t);
+    return rc;
+}
+
+/* *counted: this tree was charged before; if `charge`, it is from now on. */
+static plmm_status tree_charged(const node *n, bool charge, bool *counted, plmm_error *err)
+{
+    tree t = {0};
+    bool there = false;
+    plmm_status rc = tree_read(n, &t, &there, err);
+    *counted = t.charged;
+    t.charged = true;
+    rc = rc == PLMM_OK && charge ? tree_write(n, &t, err) : rc;
+    plmm_wipe(&t, sizeof t);
+    return rc;
+}
+
+plmm_status node_privacy_prepare(const node *n, uint64_t version, plmm_round_params *p,
+                                 plmm_error *err)
 {
     const node_config *c = &n->config;
     if (c->privacy.noise == PLMM_NOISE_NONE) {
@@ -63,6 +211,7 @@ plmm_status node_privacy_prepare(const node *n, plmm_round_params *p, plmm_error
     uint32_t room = c->cohort - c->n_min;
     p->noise = c->privacy.noise;
     p->noise_mode = c->privacy.mode + 1;
+    p->noise_tree = c->privacy.tree;
     p->noise_levels = p->noise_mode == PLMM_NOISE_DISTRIBUTED && p->noise == PLMM_NOISE_SKELLAM
                           ? c->privacy.levels
                           : 0;
@@ -74,7 +223,24 @@ plmm_status node_privacy_prepare(const node *n, plmm_round_params *p, plmm_error
     PLMM_TRY(calibrate(c, p, err));
     PLMM_TRY(node_account(n, &spent, err));
     plmm_round_cost(&cost, p);
-    return plmm_account_fits(&spent, &cost, 1, &b, err);
+    return p->noise_tree > 0 ? tree_prepare(n, version, p, &spent, &cost, err)
+                             : plmm_account_fits(&spent, &cost, 1, &b, err);
+}
+
+/* *before: this attempt was charged before, or the tree that it is of; if `charge`, it is from now
+ * on. */
+static plmm_status counted(const node *n, const plmm_round_params *p, bool charge, bool *before,
+                           plmm_error *err)
+{
+    char name[48], *last = NULL;
+    if (p->noise_tree > 0) {
+        return tree_charged(n, charge, before, err);
+    }
+    (void)snprintf(name, sizeof name, "%llu.%u", (unsigned long long)p->round, p->attempt);
+    PLMM_TRY(plmm_node_get(n->store, "privacy.last", &last, err));
+    *before = last != NULL && strcmp(last, name) == 0; /* before a crash */
+    plmm_free(last);
+    return charge ? plmm_node_set(n->store, "privacy.last", name, err) : PLMM_OK;
 }
 
 plmm_status node_privacy_released(const node *n, const plmm_round_params *p, plmm_error *err)
@@ -85,13 +251,13 @@ plmm_status node_privacy_released(const node *n, const plmm_round_params *p, plm
     }
     plmm_account spent, cost;
     uint8_t bytes[PLMM_ACCOUNT_BYTES];
-    char text[2 * PLMM_ACCOUNT_BYTES + 1], name[48], sentence[512];
-    char *last = NULL;
-    (void)snprintf(name, sizeof name, "%llu.%u", (unsigned long long)p->round, p->attempt);
-    PLMM_TRY(plmm_node_get(n->store, "privacy.last", &last, err));
-    bool counted = last != NULL && strcmp(last, name) == 0; /* before a crash */
-    plmm_free(last);
-    if (counted) {
+    char text[2 * PLMM_ACCOUNT_BYTES + 1], sentence[640], what[128];
+    bool before = false;
+    if (p->noise_tree > 0) {
+        PLMM_TRY(plmm_node_part_note(n->store, p->round, err));
+    }
+    PLMM_TRY(counted(n, p, false, &before, err));
+    if (before) {
         return PLMM_OK;
     }
     PLMM_TRY(node_account(n, &spent, err));
@@ -100,16 +266,50 @@ plmm_status node_privacy_released(const node *n, const plmm_round_params *p, plm
     plmm_account_encode(bytes, &spent);
     plmm_hex_write(text, bytes, sizeof bytes);
     PLMM_TRY(plmm_node_set(n->store, "privacy.account", text, err));
-    PLMM_TRY(plmm_node_set(n->store, "privacy.last", name, err));
+    PLMM_TRY(counted(n, p, true, &before, err));
+    (void)snprintf(what, sizeof what,
+                   "a tree of noise over %u rounds, in one of which a device takes part at most",
+                   p->noise_tree);
     plmm_log(PLMM_LOG_INFO, "privacy.spent", "round=%llu attempt=%u account=\"%s\"",
              (unsigned long long)p->round, p->attempt,
              plmm_account_sentence(sentence, sizeof sentence, &spent,
-                                   (plmm_adversary)c->privacy.adversary, c->privacy.delta, NULL));
+                                   (plmm_adversary)c->privacy.adversary, c->privacy.delta,
+                                   p->noise_tree > 0 ? what : NULL));
+    return PLMM_OK;
+}
+
+/* A tree of noise goes with few other choices. */
+static plmm_status check_tree(const node_config *c, plmm_error *err)
+{
+    const struct {
+        bool bad;
+        const char *why;
+    } rule[] = {
+        {c->privacy.noise == PLMM_NOISE_NONE,
+         "privacy.noise is none: set it to gaussian or skellam"},
+        {c->privacy.mode + 1 != PLMM_NOISE_CENTRAL,
+         "privacy.mode must be central: only the aggregator's own noise can be taken out again"},
+        {c->protocol + 1 != PLMM_PROTOCOL_SECAGG,
+         "round.protocol must be secagg: a one-shot roster stays for an epoch, and a device takes "
+         "part once in a tree"},
+        {c->rotate != 0, "vector.rotate must be 0: each round would turn the noise differently"},
+        {c->method == PLMM_METHOD_ALTERNATE,
+         "method is alternate, whose vector is another one every round: set it to ffa or naive"},
+    };
+    for (size_t i = 0; i < sizeof rule / sizeof rule[0]; i++) {
+        if (rule[i].bad) {
+            return plmm_fail(err, PLMM_ERR_CONFIG, "privacy.tree is %u: %s", c->privacy.tree,
+                             rule[i].why);
+        }
+    }
     return PLMM_OK;
 }
 
 plmm_status node_privacy_check(const node_config *c, plmm_error *err)
 {
+    if (c->privacy.tree > 0) {
+        PLMM_TRY(check_tree(c, err));
+    }
     if (c->privacy.noise == PLMM_NOISE_NONE) {
         return PLMM_OK;
     }

@@ -4,6 +4,7 @@
 #include "plmm/alloc.h"
 #include "plmm/log.h"
 #include "plmm/merge.h"
+#include "plmm/privacy.h"
 #include "plmm/serve.h"
 
 #include <math.h>
@@ -55,13 +56,20 @@ static plmm_status prepare(void *ctx, plmm_round_params *p, plmm_error *err)
     p->factor = (uint32_t)factor;
     p->length = (uint32_t)plmm_travel_count(s->form, factor);
     PLMM_TRY(plmm_version_names(&p->names, s->form, factor, err));
-    return node_privacy_prepare(&s->n, p, err);
+    return node_privacy_prepare(&s->n, newest.version, p, err);
 }
 
 static plmm_status released(void *ctx, const plmm_round_params *p, plmm_error *err)
 {
     const server *s = ctx;
     return node_privacy_released(&s->n, p, err);
+}
+
+static plmm_status tree(void *ctx, const plmm_round_params *p, plmm_seed *seed, plmm_error *err)
+{
+    const server *s = ctx;
+    (void)p;
+    return node_privacy_tree(&s->n, seed, err);
 }
 
 static plmm_status merge(const server *s, const plmm_round_params *p, const uint32_t *sum,
@@ -73,7 +81,7 @@ static plmm_status merge(const server *s, const plmm_round_params *p, const uint
     plmm_merge_params params = {.method = (plmm_method)p->method,
                                 .server = plmm_server_opt_default(),
                                 .round = method_round(old)};
-    params.server.lr = (float)s->n.config.server_rate;
+    params.server.lr = (float)(s->n.config.server_rate * plmm_round_step_scale(p, n));
     PLMM_TRY(plmm_version_load(&s->n.versions, old->version, &s->shape, &before, err));
     plmm_status rc =
         plmm_merge(&params, &e, before, sum, plmm_round_lanes(p), n, &next, &stats, err);
@@ -219,20 +227,20 @@ static void on_signal(int number)
 
 static plmm_status run(server *s, plmm_cli_args *a, plmm_error *err)
 {
-    plmm_serve_config c = {.url = s->n.config.address,
-                           .vector_max = vector_max(s),
-                           .registrar = s->n.config.registrar[0] != '\0' ? s->n.config.registrar
-                                                                         : s->n.registrar_at,
-                           .eligible = eligible(&s->n.config),
-                           .store = s->n.store,
-                           .hooks = {s, prepare, publish, find_version, read_version, released},
-                           .rounds = (uint32_t)plmm_cli_int(a, "rounds"),
-                           .failures = (uint32_t)plmm_cli_int(a, "failures"),
-                           .slots = s->n.config.slots,
-                           .hold_ms = s->n.config.hold_ms,
-                           .pause_ms = s->n.config.pause_ms,
-                           .linger_ms = s->n.config.linger_ms,
-                           .port_file = plmm_cli_text(a, "port-file")};
+    plmm_serve_config c = {
+        .url = s->n.config.address,
+        .vector_max = vector_max(s),
+        .registrar = s->n.config.registrar[0] != '\0' ? s->n.config.registrar : s->n.registrar_at,
+        .eligible = eligible(&s->n.config),
+        .store = s->n.store,
+        .hooks = {s, prepare, publish, find_version, read_version, released, tree},
+        .rounds = (uint32_t)plmm_cli_int(a, "rounds"),
+        .failures = (uint32_t)plmm_cli_int(a, "failures"),
+        .slots = s->n.config.slots,
+        .hold_ms = s->n.config.hold_ms,
+        .pause_ms = s->n.config.pause_ms,
+        .linger_ms = s->n.config.linger_ms,
+        .port_file = plmm_cli_text(a, "port-file")};
     plmm_serve_result result = {0};
     struct sigaction act = {.sa_handler = on_signal};
     (void)sigaction(SIGINT, &act, NULL);

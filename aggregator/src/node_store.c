@@ -40,6 +40,7 @@ static const char *const steps[] = {
     "DELETE FROM rounds; DELETE FROM journal; DELETE FROM payloads;"
     "ALTER TABLE rounds ADD COLUMN sealed INTEGER NOT NULL DEFAULT 0;",
     "CREATE TABLE barred(device INTEGER PRIMARY KEY, until INTEGER NOT NULL) STRICT;",
+    "CREATE TABLE part(device INTEGER PRIMARY KEY, round INTEGER NOT NULL) STRICT;",
 };
 static const plmm_db_schema schema = {.name = "aggregator state",
                                       .application = 0x706c6d41, /* "plmA" */
@@ -281,19 +282,19 @@ plmm_status plmm_node_devices_after(plmm_node_store *s, uint64_t serial, uint32_
     return rc;
 }
 
-plmm_status plmm_node_enrolled(plmm_node_store *s, uint64_t **ids, uint32_t *n, plmm_error *err)
+/* The ids that a query gives, which are at most `in`, in a new block. */
+static plmm_status read_ids(plmm_node_store *s, const char *sql, const plmm_arg *args,
+                            size_t args_n, uint64_t in, uint64_t **ids, uint32_t *n,
+                            plmm_error *err)
 {
-    uint64_t in = 0, out = 0;
     plmm_rows *r = NULL;
     bool more = false;
     uint32_t got = 0;
-    PLMM_TRY(plmm_node_device_count(s, &in, &out, err));
     uint64_t *v = plmm_alloc(in > 0 ? (size_t)in : 1, sizeof *v);
     if (v == NULL) {
         return plmm_fail(err, PLMM_ERR_NOMEM, "out of memory for %" PRIu64 " devices", in);
     }
-    plmm_status rc = plmm_db_query(s->db, "SELECT id FROM devices WHERE revoked = 0 ORDER BY id",
-                                   NULL, 0, &r, err);
+    plmm_status rc = plmm_db_query(s->db, sql, args, args_n, &r, err);
     while (rc == PLMM_OK && (rc = plmm_rows_next(r, &more, err)) == PLMM_OK && more && got < in) {
         v[got++] = (uint64_t)plmm_rows_i(r, 0);
     }
@@ -305,6 +306,36 @@ plmm_status plmm_node_enrolled(plmm_node_store *s, uint64_t **ids, uint32_t *n, 
     *ids = v;
     *n = got;
     return PLMM_OK;
+}
+
+plmm_status plmm_node_enrolled(plmm_node_store *s, uint64_t **ids, uint32_t *n, plmm_error *err)
+{
+    uint64_t in = 0, out = 0;
+    PLMM_TRY(plmm_node_device_count(s, &in, &out, err));
+    return read_ids(s, "SELECT id FROM devices WHERE revoked = 0 ORDER BY id", NULL, 0, in, ids, n,
+                    err);
+}
+
+plmm_status plmm_node_part_note(plmm_node_store *s, uint64_t round, plmm_error *err)
+{
+    return PLMM_DB_RUN(s->db, err, "INSERT OR IGNORE INTO part SELECT device, ?1 FROM payloads",
+                       plmm_arg_u(round));
+}
+
+plmm_status plmm_node_part_before(plmm_node_store *s, uint64_t round, uint64_t **ids, uint32_t *n,
+                                  plmm_error *err)
+{
+    const plmm_arg args[] = {plmm_arg_u(round)};
+    int64_t in = 0;
+    PLMM_TRY(
+        plmm_db_int(s->db, "SELECT count(*) FROM part WHERE round < ?1", args, 1, 0, &in, err));
+    return read_ids(s, "SELECT device FROM part WHERE round < ?1 ORDER BY device", args, 1,
+                    (uint64_t)in, ids, n, err);
+}
+
+plmm_status plmm_node_part_clear(plmm_node_store *s, plmm_error *err)
+{
+    return plmm_db_run(s->db, "DELETE FROM part", NULL, 0, err);
 }
 
 plmm_status plmm_node_device_count(plmm_node_store *s, uint64_t *enrolled, uint64_t *revoked,

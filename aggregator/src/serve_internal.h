@@ -35,6 +35,7 @@ typedef struct plmm__machine {
     plmm_agg_round *m;
     uint64_t round;
     uint32_t attempt;
+    uint64_t *resting; /* who must not take part in it, or NULL */
 } plmm__machine;
 
 /* A request that is answered as soon as what it led to is durable. */

@@ -88,27 +88,51 @@ static void forget_vectors(plmm__serve *s)
     s->survivors_n = 0;
 }
 
+static void free_machine(plmm__machine *m)
+{
+    plmm_agg_round_free(m->m);
+    plmm_free(m->resting);
+    *m = (plmm__machine){0};
+}
+
 void plmm__round_free(plmm__serve *s)
 {
     for (uint32_t i = 0; i < PLMM__MACHINES; i++) {
-        plmm_agg_round_free(s->machines[i].m);
-        s->machines[i].m = NULL;
+        free_machine(&s->machines[i]);
     }
     forget_vectors(s);
 }
 
-/* Makes the machine of *config the present one; the present one becomes the one before. */
-static plmm_status install_machine(plmm__serve *s, const plmm_agg_config *config, plmm_error *err)
+/* With a tree: its seed, and who must not take part, in a new block. */
+static plmm_status add_tree(plmm__serve *s, plmm_agg_config *config, uint64_t **resting,
+                            plmm_error *err)
 {
+    const plmm_round_params *p = &config->params;
+    if (p->noise_tree == 0 || s->c->hooks.tree == NULL) {
+        return PLMM_OK;
+    }
+    PLMM_TRY(s->c->hooks.tree(s->c->hooks.ctx, p, &config->tree, err));
+    PLMM_TRY(plmm_node_part_before(s->c->store, p->round, resting, &config->resting_n, err));
+    config->resting = *resting;
+    return PLMM_OK;
+}
+
+/* Makes the machine of *config the present one; the present one becomes the one before. */
+static plmm_status install_machine(plmm__serve *s, plmm_agg_config *config, plmm_error *err)
+{
+    uint64_t *resting = NULL;
     plmm_agg_round *m = NULL;
     size_t lanes = plmm_round_lanes(&config->params);
     uint32_t *sum = plmm_alloc(plmm_round_sum_bytes(&config->params), 1);
     uint64_t *survivors = plmm_alloc(config->params.cohort, sizeof *survivors);
     plmm_status rc =
         sum != NULL && survivors != NULL
-            ? plmm_agg_round_new(&m, config, err)
+            ? add_tree(s, config, &resting, err)
             : plmm_fail(err, PLMM_ERR_NOMEM, "out of memory for a sum of %zu lanes", lanes);
+    rc = rc == PLMM_OK ? plmm_agg_round_new(&m, config, err) : rc;
+    plmm_wipe(&config->tree, sizeof config->tree);
     if (rc != PLMM_OK) {
+        plmm_free(resting);
         plmm_free(sum);
         plmm_free(survivors);
         return rc;
@@ -118,8 +142,8 @@ static plmm_status install_machine(plmm__serve *s, const plmm_agg_config *config
     s->survivors = survivors;
     s->lanes = lanes;
     s->cur ^= 1u;
-    plmm_agg_round_free(s->machines[s->cur].m);
-    s->machines[s->cur] = (plmm__machine){m, config->params.round, config->params.attempt};
+    free_machine(&s->machines[s->cur]);
+    s->machines[s->cur] = (plmm__machine){m, config->params.round, config->params.attempt, resting};
     for (size_t i = 0; i < s->peers.cap; i++) {
         s->peers.v[i].waiting[s->cur] = 0;
     }

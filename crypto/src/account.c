@@ -9,7 +9,7 @@
 
 /* ---- the cost of a release ---- */
 
-static double cost_whole(const plmm_release *r, double alpha)
+static double cost_sum(const plmm_release *r, double alpha)
 {
     double z = sqrt(r->variance) / r->l2;
     switch (r->mechanism) {
@@ -20,11 +20,14 @@ static double cost_whole(const plmm_release *r, double alpha)
                                 r->variance / (double)r->shares);
     case PLMM_MECHANISM_GAUSSIAN:
         return plmm_rdp_gaussian(alpha, z);
-    case PLMM_MECHANISM_TREE:
-        return plmm_rdp_tree(alpha, z, r->leaves);
     default:
         return INFINITY;
     }
+}
+
+static double cost_whole(const plmm_release *r, double alpha)
+{
+    return (r->leaves > 0 ? (double)plmm_tree_depth(r->leaves) : 1.0) * cost_sum(r, alpha);
 }
 
 /* Poisson sampling of any mechanism, at an integer order (Zhu and Wang, Theorem 5): ln A, where A is at
@@ -75,7 +78,7 @@ void plmm_account_release(plmm_account *out, const plmm_release *r)
     double *server = out->rdp[PLMM_ADVERSARY_SERVER], *models = out->rdp[PLMM_ADVERSARY_MODELS];
     bool possible = r->l2 > 0.0 && r->l1 > 0.0 && r->dim >= 1.0 && r->variance > 0.0 &&
                     (r->mechanism != PLMM_MECHANISM_DDGAUSS || r->shares >= 1);
-    bool drawn = r->rate >= 0.0 && r->rate < 1.0 && r->mechanism != PLMM_MECHANISM_TREE;
+    bool drawn = r->rate >= 0.0 && r->rate < 1.0 && r->leaves == 0;
     for (size_t i = 0; i < PLMM_RDP_ORDERS; i++) {
         models[i] = possible ? cost_whole(r, plmm_rdp_order(i)) : INFINITY;
         server[i] = r->server_adds ? INFINITY : models[i];

@@ -226,13 +226,13 @@ double plmm_rdp_ddgauss(double alpha, double l1, double l2, double dim, uint32_t
     return fmin(first, fmin(second, third));
 }
 
-double plmm_rdp_tree(double alpha, double z, uint32_t leaves)
+uint32_t plmm_tree_depth(uint32_t leaves)
 {
     uint32_t depth = 0;
-    while (depth < 32 && (UINT64_C(1) << depth) < (uint64_t)leaves + 1) {
+    for (; leaves > 0; leaves /= 2) {
         depth++;
     }
-    return (double)depth * plmm_rdp_gaussian(alpha, z);
+    return depth;
 }
 
 /* ---- sensitivities ---- */

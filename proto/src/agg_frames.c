@@ -63,7 +63,7 @@ static void result_body(const plmm_agg_round *m, plmm_frame *f, const plmm_slot 
         r.reason = (uint32_t)m->reason;
     } else if (slot != NULL && slot->index != PLMM_NONE) {
         r.reason = (uint32_t)PLMM_ABORT_DROPPED;
-    } else if (m->phase == PLMM_AGG_GATHER && plmm_lottery_has(&m->lottery, f->receiver)) {
+    } else if (m->phase == PLMM_AGG_GATHER && plmm_agg_admits(m, f->receiver)) {
         r.reason = (uint32_t)PLMM_ABORT_MODEL;
     }
     const plmm_away *away = &m->away[f->receiver % PLMM_AWAY];

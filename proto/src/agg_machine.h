@@ -146,6 +146,8 @@ void plmm_agg_journal(plmm_agg_round *m, plmm_agg_actions *out, const uint8_t *b
 void plmm_agg_announce(plmm_agg_round *m, plmm_agg_actions *out, plmm_message msg);
 void plmm_agg_flush(plmm_agg_round *m, plmm_agg_actions *out);
 
+/* It is drawn for this round, and does not rest. */
+bool plmm_agg_admits(const plmm_agg_round *m, uint64_t device);
 plmm_slot *plmm_agg_find(const plmm_agg_round *m, uint64_t device);
 plmm_slot *plmm_agg_seat(plmm_agg_round *m, uint64_t device); /* a new slot; there is room */
 

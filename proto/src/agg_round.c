@@ -37,6 +37,10 @@ static plmm_status config_check(const plmm_agg_config *c, plmm_error *err)
                          "gather_ms %u, phase_ms %u and train_ms %u must be 1..%d", c->gather_ms,
                          c->phase_ms, c->train_ms, PLMM_PERIOD_MS_MAX);
     }
+    if (c->params.noise_tree > 0 && plmm_is_zero(&c->tree, sizeof c->tree)) {
+        return plmm_fail(err, PLMM_ERR_RANGE, "noise_tree is %u, and there is no seed of the tree",
+                         c->params.noise_tree);
+    }
     plmm_graph_params g = plmm_round_graph(&c->params, c->params.cohort, c->params.cohort);
     plmm_committee k;
     if (c->params.protocol == PLMM_PROTOCOL_ONESHOT) {

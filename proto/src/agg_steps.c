@@ -115,6 +115,21 @@ static void take(plmm_agg_round *m, plmm_agg_step *s)
 
 /* ---- check-in ---- */
 
+bool plmm_agg_admits(const plmm_agg_round *m, uint64_t device)
+{
+    uint32_t lo = 0, hi = m->cfg.resting_n;
+    while (lo < hi) {
+        uint32_t mid = lo + (hi - lo) / 2;
+        if (m->cfg.resting[mid] < device) {
+            lo = mid + 1;
+        } else {
+            hi = mid;
+        }
+    }
+    bool rests = lo < m->cfg.resting_n && m->cfg.resting[lo] == device;
+    return !rests && plmm_lottery_has(&m->lottery, device);
+}
+
 static plmm_status on_checkin(plmm_agg_round *m, plmm_agg_step *s)
 {
     plmm_checkin c;
@@ -135,8 +150,8 @@ static plmm_status on_checkin(plmm_agg_round *m, plmm_agg_step *s)
     away->device = s->frame.sender;
     memcpy(away->nonce, c.nonce, sizeof c.nonce);
     bool other = !plmm_equal(&c.model, &m->cfg.params.model, sizeof c.model);
-    bool eligible = m->resumed ? plmm_agg_epoch_has(m, &c.certificate)
-                               : plmm_lottery_has(&m->lottery, s->frame.sender);
+    bool eligible =
+        m->resumed ? plmm_agg_epoch_has(m, &c.certificate) : plmm_agg_admits(m, s->frame.sender);
     if (m->phase != PLMM_AGG_GATHER || other || !eligible) {
         repeat(m, s); /* the result: not selected, or another version to fetch */
         s->out->refusal = other       ? PLMM_REFUSAL_MODEL

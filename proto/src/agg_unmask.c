@@ -355,7 +355,11 @@ static plmm_status noise(const plmm_agg_round *m, uint32_t *sum, plmm_error *err
         }
         plmm_lanes_reduce((int32_t *)sum, lanes, p->ring_bits);
     }
-    plmm_seed_derive(&own, &m->seed, "noise.01", p->attempt);
+    if (p->noise_tree > 0) {
+        own = m->cfg.tree;
+    } else {
+        plmm_seed_derive(&own, &m->seed, "noise.01", p->attempt);
+    }
     plmm_status rc = plmm_round_add_central(sum, p, &own, err);
     plmm_wipe(&own, sizeof own);
     return rc;

@@ -125,6 +125,8 @@ uint32_t plmm_params_encode(uint8_t out[PLMM_BODY_MAX], const plmm_round_params 
     b.noise_mode = m->noise_mode;
     b.noise_units = m->noise_units;
     b.noise_levels = m->noise_levels;
+    b.noise_tree = m->noise_tree;
+    b.noise_leaf = m->noise_leaf;
     b.length = m->length;
     b.method = m->method;
     b.factor = m->factor;
@@ -166,6 +168,8 @@ plmm_status plmm_params_decode(plmm_round_params *m, const plmm_frame *f, plmm_e
                            .noise_mode = b.noise_mode,
                            .noise_units = b.noise_units,
                            .noise_levels = b.noise_levels,
+                           .noise_tree = b.noise_tree,
+                           .noise_leaf = b.noise_leaf,
                            .length = b.length,
                            .method = b.method,
                            .factor = b.factor,

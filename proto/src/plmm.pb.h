@@ -25,7 +25,7 @@ typedef struct _plmm_v1_Envelope {
     uint64_t receiver; /* 2^64 - 1: the same frame for everyone */
     plmm_v1_Envelope_body_t body; /* the message of the type, below */
     uint32_t bulk_length;
-    plmm_v1_Envelope_bulk_digest_t bulk_digest; /* BLAKE2b-256 of the bulk, absent if there is none */
+    plmm_v1_Envelope_bulk_digest_t bulk_digest; /* plmm/bulk.h of the bulk, absent if there is none */
     plmm_v1_Envelope_signature_t signature; /* Ed25519 by the sender's identity over the envelope without this field */
 } plmm_v1_Envelope;
 
@@ -78,6 +78,8 @@ typedef struct _plmm_v1_Params {
     uint32_t noise_mode; /* 1 distributed, 2 central, 3 local */
     uint64_t noise_units; /* variance of the sum's noise, in sixteenths */
     uint32_t noise_levels;
+    uint32_t noise_tree; /* leaves of the tree of central noise; 0: none */
+    uint32_t noise_leaf;
 } plmm_v1_Params;
 
 typedef PB_BYTES_ARRAY_T(32) plmm_v1_Advert_escrow_t;
@@ -181,7 +183,7 @@ extern "C" {
 /* Initializer values for message structs */
 #define plmm_v1_Envelope_init_default            {0, 0, "", 0, 0, {0, {0}}, 0, 0, {0, {0}}, 0, {0, {0}}, {0, {0}}}
 #define plmm_v1_Checkin_init_default             {{0, {0}}, {0, {0}}, {0, {0}}, 0, {0, {0}}}
-#define plmm_v1_Params_init_default              {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {0, {0}}, {0, {0}}, {0, {0}}, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+#define plmm_v1_Params_init_default              {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {0, {0}}, {0, {0}}, {0, {0}}, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 #define plmm_v1_Advert_init_default              {{0, {0}}, {0, {0}}, {0, {0}}, {0, {0}}, {0, {0}}, 0}
 #define plmm_v1_Seal_init_default                {0, {0, {0}}, {0, {0}}, {0, {0}}, 0, 0, 0, 0, {0, {0}}, {0, {0}}}
 #define plmm_v1_Roster_init_default              {0, 0, false, plmm_v1_Seal_init_default}
@@ -193,7 +195,7 @@ extern "C" {
 #define plmm_v1_ChunkRequest_init_default        {{0, {0}}, 0, 0, 0}
 #define plmm_v1_Envelope_init_zero               {0, 0, "", 0, 0, {0, {0}}, 0, 0, {0, {0}}, 0, {0, {0}}, {0, {0}}}
 #define plmm_v1_Checkin_init_zero                {{0, {0}}, {0, {0}}, {0, {0}}, 0, {0, {0}}}
-#define plmm_v1_Params_init_zero                 {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {0, {0}}, {0, {0}}, {0, {0}}, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+#define plmm_v1_Params_init_zero                 {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {0, {0}}, {0, {0}}, {0, {0}}, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 #define plmm_v1_Advert_init_zero                 {{0, {0}}, {0, {0}}, {0, {0}}, {0, {0}}, {0, {0}}, 0}
 #define plmm_v1_Seal_init_zero                   {0, {0, {0}}, {0, {0}}, {0, {0}}, 0, 0, 0, 0, {0, {0}}, {0, {0}}}
 #define plmm_v1_Roster_init_zero                 {0, 0, false, plmm_v1_Seal_init_zero}
@@ -254,7 +256,9 @@ extern "C" {
 #define plmm_v1_Params_noise_mode_tag            30
 #define plmm_v1_Params_noise_units_tag           31
 #define plmm_v1_Params_noise_levels_tag          32
-#define plmm_v1_Advert_escrow_tag              1
+#define plmm_v1_Params_noise_tree_tag            33
+#define plmm_v1_Params_noise_leaf_tag            34
+#define plmm_v1_Advert_escrow_tag                1
 #define plmm_v1_Advert_channel_key_tag           2
 #define plmm_v1_Advert_commit_tag                3
 #define plmm_v1_Advert_nonce_tag                 4
@@ -357,7 +361,9 @@ X(a, STATIC,   SINGULAR, UINT32,   clip_bit,         28) \
 X(a, STATIC,   SINGULAR, UINT32,   noise,            29) \
 X(a, STATIC,   SINGULAR, UINT32,   noise_mode,       30) \
 X(a, STATIC,   SINGULAR, UINT64,   noise_units,      31) \
-X(a, STATIC,   SINGULAR, UINT32,   noise_levels,     32)
+X(a, STATIC,   SINGULAR, UINT32,   noise_levels,     32) \
+X(a, STATIC,   SINGULAR, UINT32,   noise_tree,       33) \
+X(a, STATIC,   SINGULAR, UINT32,   noise_leaf,       34)
 #define plmm_v1_Params_CALLBACK NULL
 #define plmm_v1_Params_DEFAULT NULL
 
@@ -479,7 +485,7 @@ extern const pb_msgdesc_t plmm_v1_ChunkRequest_msg;
 #define plmm_v1_ManifestFile_size                142
 #define plmm_v1_ManifestRequest_size             34
 #define plmm_v1_Manifest_size                    2543
-#define plmm_v1_Params_size                      304
+#define plmm_v1_Params_size                      318
 #define plmm_v1_Result_size                      64
 #define plmm_v1_Roster_size                      252
 #define plmm_v1_SealAnswer_size                  408

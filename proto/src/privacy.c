@@ -45,6 +45,36 @@ bool plmm_round_surplus(const plmm_round_params *p, uint32_t survivors, uint32_t
     return *level < x.levels;
 }
 
+/* A tree, if there is one: what would make its noise another's, or not cancel. */
+static plmm_status tree_check(const plmm_round_params *p, plmm_error *err)
+{
+    const struct {
+        const char *field;
+        uint32_t is, must;
+        const char *why;
+    } need[] = {
+        {"noise_mode", p->noise_mode, PLMM_NOISE_CENTRAL,
+         "only the aggregator's noise can be taken out of a later sum"},
+        {"protocol", p->protocol, PLMM_PROTOCOL_SECAGG,
+         "a one-shot roster stays for an epoch, and a device is in one round of a tree"},
+        {"groups", p->groups, 1, "each group's sum would need noise of its own"},
+        {"rotate", p->rotate, 0, "each round would turn the noise differently"},
+        {"clip_bit", p->clip_bit, 0, "the noise is of one clip"},
+    };
+    for (size_t i = 0; p->noise_tree > 0 && i < sizeof need / sizeof need[0]; i++) {
+        if (need[i].is != need[i].must) {
+            return plmm_fail(err, PLMM_ERR_RANGE, "%s is %u, must be %u with noise_tree %u: %s",
+                             need[i].field, need[i].is, need[i].must, p->noise_tree, need[i].why);
+        }
+    }
+    if (p->noise_tree > PLMM_TREE_MAX || p->noise_leaf >= (p->noise_tree > 0 ? p->noise_tree : 1)) {
+        return plmm_fail(err, PLMM_ERR_RANGE,
+                         "noise_leaf is %u of noise_tree %u: below it, of at most %d",
+                         p->noise_leaf, p->noise_tree, PLMM_TREE_MAX);
+    }
+    return PLMM_OK;
+}
+
 plmm_status plmm_round_noise_check(const plmm_round_params *p, plmm_error *err)
 {
     if (p->rotate > 1 || p->clip_bit > 1) {
@@ -52,10 +82,13 @@ plmm_status plmm_round_noise_check(const plmm_round_params *p, plmm_error *err)
                          p->rotate, p->clip_bit);
     }
     if (p->noise == PLMM_NOISE_NONE) {
-        if (p->noise_mode != 0 || p->noise_units != 0 || p->noise_levels != 0) {
+        if (p->noise_mode != 0 || p->noise_units != 0 || p->noise_levels != 0 ||
+            p->noise_tree != 0 || p->noise_leaf != 0) {
             return plmm_fail(err, PLMM_ERR_RANGE,
-                             "no noise, but noise_mode %u, noise_units %llu, noise_levels %u",
-                             p->noise_mode, (unsigned long long)p->noise_units, p->noise_levels);
+                             "no noise, but noise_mode %u, noise_units %llu, noise_levels %u, "
+                             "noise_tree %u, noise_leaf %u",
+                             p->noise_mode, (unsigned long long)p->noise_units, p->noise_levels,
+                             p->noise_tree, p->noise_leaf);
         }
         return PLMM_OK;
     }
@@ -68,6 +101,7 @@ plmm_status plmm_round_noise_check(const plmm_round_params *p, plmm_error *err)
                          "noise_levels is %u: only distributed noise is taken out again",
                          p->noise_levels);
     }
+    PLMM_TRY(tree_check(p, err));
     plmm_xnoise x = plmm_round_xnoise(p);
     if (p->noise_mode == PLMM_NOISE_CENTRAL) {
         return plmm_noise_check(p->noise, p->noise_units, err);
@@ -104,8 +138,13 @@ void plmm_round_release(plmm_release *out, const plmm_round_params *p)
             out->mechanism = PLMM_MECHANISM_DDGAUSS;
         }
     }
-    out->distance =
-        devices * lanes * ((double)p->noise_levels + 1.0) * plmm_noise_tv(p->noise, p->noise_units);
+    double draws = devices * ((double)p->noise_levels + 1.0);
+    if (p->noise_tree > 0) {
+        out->leaves = p->noise_tree;
+        out->rate = 1.0;
+        draws = 2.0 * p->noise_tree; /* nodes of the tree */
+    }
+    out->distance = draws * lanes * plmm_noise_tv(p->noise, p->noise_units);
 }
 
 void plmm_round_cost(plmm_account *out, const plmm_round_params *p)
@@ -115,6 +154,30 @@ void plmm_round_cost(plmm_account *out, const plmm_round_params *p)
     plmm_account_release(out, &r);
 }
 
+/* x += or -= the noise of the node of 2^level rounds that begins at index 2^level. */
+static plmm_status node(int32_t *x, const plmm_round_params *p, const plmm_seed *tree,
+                        uint32_t level, uint32_t index, bool add, plmm_error *err)
+{
+    plmm_seed own;
+    size_t lanes = plmm_round_lanes(p);
+    plmm_seed_derive(&own, tree, "noise.tr", (uint64_t)level << 32 | index);
+    plmm_status rc = add ? plmm_noise_add(x, lanes, p->noise, p->noise_units, p->stream, &own, err)
+                         : plmm_noise_sub(x, lanes, p->noise, p->noise_units, p->stream, &own, err);
+    plmm_wipe(&own, sizeof own);
+    return rc;
+}
+
+/* N(leaf + 1) - N(leaf): the low ones of leaf are the nodes that become part of a larger one. */
+static plmm_status add_leaf(int32_t *x, const plmm_round_params *p, const plmm_seed *tree,
+                            plmm_error *err)
+{
+    uint32_t level = 0;
+    for (; (p->noise_leaf >> level & 1) != 0; level++) {
+        PLMM_TRY(node(x, p, tree, level, (p->noise_leaf >> level) - 1, false, err));
+    }
+    return node(x, p, tree, level, p->noise_leaf >> level, true, err);
+}
+
 plmm_status plmm_round_add_central(uint32_t *x, const plmm_round_params *p, const plmm_seed *seed,
                                    plmm_error *err)
 {
@@ -122,9 +185,19 @@ plmm_status plmm_round_add_central(uint32_t *x, const plmm_round_params *p, cons
         return PLMM_OK;
     }
     size_t lanes = plmm_round_lanes(p);
-    PLMM_TRY(plmm_noise_add((int32_t *)x, lanes, p->noise, p->noise_units, p->stream, seed, err));
+    if (p->noise_tree > 0) {
+        PLMM_TRY(add_leaf((int32_t *)x, p, seed, err));
+    } else {
+        PLMM_TRY(
+            plmm_noise_add((int32_t *)x, lanes, p->noise, p->noise_units, p->stream, seed, err));
+    }
     plmm_lanes_reduce((int32_t *)x, lanes, p->ring_bits);
     return PLMM_OK;
+}
+
+double plmm_round_step_scale(const plmm_round_params *p, uint32_t devices)
+{
+    return p->noise_tree > 0 ? (double)devices / p->cohort : 1.0;
 }
 
 /* Bits that a sum with this noise needs, or 0. */

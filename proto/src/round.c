@@ -22,7 +22,10 @@ static uint64_t noise_sum(const plmm_round_params *p)
         return 0;
     }
     plmm_xnoise x = plmm_round_xnoise(p);
-    return x.kind == PLMM_NOISE_NONE ? p->noise_units : p->cohort * plmm_xnoise_kept(&x, x.levels);
+    /* of a tree: one leaf's node is added, and those that it completes are taken out */
+    uint64_t nodes = p->noise_tree > 0 ? plmm_tree_depth(p->noise_tree) : 1;
+    return x.kind == PLMM_NOISE_NONE ? nodes * p->noise_units
+                                     : p->cohort * plmm_xnoise_kept(&x, x.levels);
 }
 
 plmm_encoding plmm_round_encoding(const plmm_round_params *p)
@@ -208,11 +211,12 @@ void plmm_round_params_hash(plmm_hash *out, const plmm_round_params *p)
     plmm_transcript_u64(&t, PLMM_PROTOCOL_VERSION);
     plmm_transcript_str(&t, p->expert);
     const uint64_t words[] = {
-        p->round,  p->attempt,  p->cohort, p->n_min,      p->gamma_ppm,   p->delta_ppm,
-        p->sigma,  p->eta,      p->trust,  p->protocol,   p->mask,        p->stream,
-        p->rate,   p->group,    p->groups, p->ring_bits,  p->quant_bits,  p->weight_max,
-        p->rotate, p->clip_bit, p->noise,  p->noise_mode, p->noise_units, p->noise_levels,
-        p->length, p->method,   p->factor, p->steps,      p->batch_tokens};
+        p->round,       p->attempt,    p->cohort, p->n_min,      p->gamma_ppm,   p->delta_ppm,
+        p->sigma,       p->eta,        p->trust,  p->protocol,   p->mask,        p->stream,
+        p->rate,        p->group,      p->groups, p->ring_bits,  p->quant_bits,  p->weight_max,
+        p->rotate,      p->clip_bit,   p->noise,  p->noise_mode, p->noise_units, p->noise_levels,
+        p->noise_tree,  p->noise_leaf, p->length, p->method,     p->factor,      p->steps,
+        p->batch_tokens};
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
         plmm_transcript_u64(&t, words[i]);
     }

@@ -84,6 +84,7 @@ typedef struct client {
     uint64_t last_round;
     uint32_t last_attempt;
     plmm_account *spent;  /* its own account with this expert; NULL: nothing yet */
+    uint64_t tree;        /* the last of the expert's trees that it took part in, from 1 */
     plmm_client_round *m; /* NULL: in no round, or crashed */
     bool down;            /* crashed, to be restarted */
     bool called;          /* to the round that the expert runs now */
@@ -138,8 +139,11 @@ typedef struct expert {
     plmm_policy policy;     /* of its devices */
     plmm_account spent;     /* privacy: of all rounds so far, for a device that is in all */
     plmm_account cost;      /* of the round that runs */
-    uint64_t charged;       /* the last round that was added */
+    uint64_t charged;       /* the last round that was added, or the last tree */
     double clip;            /* moved by adaptive clipping; 0: as configured */
+    plmm_seed tree;         /* of the present tree of noise, if privacy.tree */
+    uint64_t trees;         /* begun so far; 0: none */
+    uint64_t tree_version;  /* that leaf 0 of the present one trains */
     plmm_adapter *adapter;  /* that this round trains */
     plmm_adapter *next;     /* published in this round, NULL before */
     uint64_t version;       /* 0: the base */
@@ -281,7 +285,9 @@ plmm_budget privacy_budget(const plmm_sim_config *c);
 void privacy_policy(const plmm_sim_config *c, plmm_policy *p);
 /* Noise, clip and quantiser of a round, but for the variance, which privacy_calibrate sets with
  * ring_bits; it also prices the round. */
-void privacy_fields(const fleet *f, const expert *e, plmm_round_params *p);
+void privacy_fields(const fleet *f, expert *e, plmm_round_params *p);
+/* Whether c may take part in its expert's next round: once in a tree. */
+bool privacy_rested(const fleet *f, const client *c);
 PLMM_NODISCARD plmm_status privacy_calibrate(const fleet *f, expert *e, plmm_round_params *p,
                                              plmm_error *err);
 /* PLMM_ERR_POLICY, with the sentence, if the round would exceed the budget. */

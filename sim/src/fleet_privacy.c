@@ -31,7 +31,33 @@ void privacy_policy(const plmm_sim_config *c, plmm_policy *p)
     }
 }
 
-void privacy_fields(const fleet *f, const expert *e, plmm_round_params *p)
+/* The leaf that the version to be trained is, of a new tree if the last one is complete. */
+static void tree_fields(const fleet *f, expert *e, plmm_round_params *p)
+{
+    p->noise_tree = f->cfg->privacy.tree;
+    if (p->noise_tree == 0) {
+        return;
+    }
+    if (e->trees == 0 || e->version - e->tree_version >= p->noise_tree) {
+        e->trees++;
+        e->tree_version = e->version;
+        fleet_seed(f, &e->tree, "tree of noise", e->index, e->trees);
+    }
+    p->noise_leaf = (uint32_t)(e->version - e->tree_version);
+}
+
+bool privacy_rested(const fleet *f, const client *c)
+{
+    return f->cfg->privacy.tree == 0 || c->tree != f->experts[c->expert].trees;
+}
+
+/* What is charged once: a round (its groups are disjoint: a device is in one of them), or a tree. */
+static uint64_t charge_of(const fleet *f, const expert *e)
+{
+    return f->cfg->privacy.tree > 0 ? e->trees : e->round;
+}
+
+void privacy_fields(const fleet *f, expert *e, plmm_round_params *p)
 {
     const plmm_sim_config *c = f->cfg;
     if (c->privacy.noise == PLMM_NOISE_NONE) {
@@ -39,6 +65,7 @@ void privacy_fields(const fleet *f, const expert *e, plmm_round_params *p)
     }
     p->noise = c->privacy.noise;
     p->noise_mode = c->privacy.mode + 1;
+    tree_fields(f, e, p);
     bool removable = p->noise_mode == PLMM_NOISE_DISTRIBUTED && p->protocol == PLMM_PROTOCOL_SECAGG;
     p->noise_levels = removable ? c->privacy.levels : 0; /* one-shot has no message for it */
     p->weight_max = 1;
@@ -64,10 +91,12 @@ plmm_status privacy_calibrate(const fleet *f, expert *e, plmm_round_params *p, p
         enc = plmm_round_encoding(p);
         p->ring_bits = plmm_encoding_ring_bits(&enc);
     } else {
-        plmm_status rc = plmm_round_calibrate(p, c->rounds, &b, err);
+        uint64_t leaves = p->noise_tree > 0 ? p->noise_tree : 1;
+        uint64_t times = (c->rounds + leaves - 1) / leaves;
+        plmm_status rc = plmm_round_calibrate(p, times, &b, err);
         while (rc == PLMM_ERR_RANGE && p->quant_bits > QUANT_BITS_LEAST) {
             p->quant_bits--; /* a coarser lattice: noise that a table can draw */
-            rc = plmm_round_calibrate(p, c->rounds, &b, err);
+            rc = plmm_round_calibrate(p, times, &b, err);
         }
         PLMM_TRY(rc);
     }
@@ -81,14 +110,14 @@ plmm_status privacy_may_begin(const fleet *f, const expert *e, plmm_error *err)
         return PLMM_OK;
     }
     plmm_budget b = privacy_budget(f->cfg);
-    return plmm_account_fits(&e->spent, &e->cost, 1, &b, err);
+    return plmm_account_fits(&e->spent, &e->cost, e->charged != charge_of(f, e), &b, err);
 }
 
 void privacy_released(const fleet *f, const group *g)
 {
     expert *e = &f->experts[g->expert];
-    if (f->cfg->privacy.noise != PLMM_NOISE_NONE && e->charged != e->round) {
-        e->charged = e->round; /* groups are disjoint: a device is in one of them */
+    if (f->cfg->privacy.noise != PLMM_NOISE_NONE && e->charged != charge_of(f, e)) {
+        e->charged = charge_of(f, e);
         plmm_account_add(&e->spent, &e->cost, 1);
     }
 }
@@ -105,6 +134,7 @@ plmm_status privacy_uploads(const fleet *f, client *c, plmm_error *err)
         return plmm_fail(err, PLMM_ERR_NOMEM, "cannot keep a device's account: out of memory");
     }
     plmm_account_add(c->spent, &f->experts[c->expert].cost, 1);
+    c->tree = f->experts[c->expert].trees;
     return PLMM_OK;
 }
 
@@ -152,7 +182,11 @@ plmm_status privacy_expect(fleet *f, const group *g, uint32_t *plain, plmm_error
         plmm_lanes_reduce((int32_t *)plain, plmm_round_lanes(p), p->ring_bits);
     }
     plmm_seed own;
-    plmm_seed_derive(&own, &g->seed, "noise.01", p->attempt);
+    if (p->noise_tree > 0) {
+        own = f->experts[g->expert].tree;
+    } else {
+        plmm_seed_derive(&own, &g->seed, "noise.01", p->attempt);
+    }
     return plmm_round_add_central(plain, p, &own, err);
 }
 

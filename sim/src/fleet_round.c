@@ -135,7 +135,7 @@ static uint32_t roster_min(const fleet *f, const plmm_round_params *p, uint32_t 
 static bool ready(fleet *f, const expert *e, uint32_t d)
 {
     const client *c = fleet_client(f, e->index, d);
-    return c->m == NULL && !c->down &&
+    return c->m == NULL && !c->down && privacy_rested(f, c) &&
            f->holders[d].examples[e->index].n >= f->cfg->train.examples_min;
 }
 
@@ -212,6 +212,7 @@ static plmm_status begin_group(fleet *f, expert *e, group *g, uint32_t n, uint32
                            .key = e->key,
                            .registrar = e->registrar,
                            .link = e->link,
+                           .tree = e->tree,
                            .checkins_max = n > c->secagg.cohort ? n : c->secagg.cohort,
                            .over_ppm = (uint32_t)(c->secagg.over * 1e6 + 0.5),
                            .gather_ms = c->secagg.gather_ms,
@@ -402,6 +403,7 @@ static plmm_status merge(fleet *f, expert *e, plmm_error *err)
     sums s = {0};
     plmm_merge_params p = {f->method, plmm_server_opt_default(), e->version};
     plmm_status rc = sums_open(f, e, &s, err);
+    p.server.lr *= (float)plmm_round_step_scale(&e->groups[0].config.params, s.survivors);
     if (rc == PLMM_OK && s.groups > 0) {
         rc = plmm_merge_clear(&p, e->adapter, s.all, (double)s.weight_all, &e->next, NULL, err);
         rc = rc != PLMM_OK ? rc : group_statistics(f, e, &s, &p, err);

@@ -171,6 +171,9 @@ static const plmm_config_key keys[] = {
     PLMM_CONFIG_U32(C, privacy.levels, "privacy.levels", "16", 0, PLMM_NOISE_LEVELS_MAX,
                     "parts of a device's noise that are taken out again when few drop (Skellam, "
                     "distributed); 0: noise for the worst case stays in"),
+    PLMM_CONFIG_U32(C, privacy.tree, "privacy.tree", "0", 0, PLMM_TREE_MAX,
+                    "central mode: so many rounds share a tree of correlated noise (DP-FTRL), and "
+                    "a device takes part in one of them; 0: each round has noise of its own"),
     PLMM_CONFIG_REAL(C, privacy.overhead, "privacy.overhead", "0.02", 1e-6, 10,
                      "what rounding may add to the sensitivity: chooses the quantiser's bits, at "
                      "most secagg.quant_bits"),
@@ -318,8 +321,43 @@ static plmm_status check_secagg(const plmm_sim_config *c, plmm_error *err)
     return rc == PLMM_OK ? rc : plmm_fail_in(err, PLMM_ERR_CONFIG, "secagg");
 }
 
+/* A tree of noise goes with few other choices. */
+static plmm_status check_tree(const plmm_sim_config *c, plmm_error *err)
+{
+    const struct {
+        bool bad;
+        const char *why;
+    } rule[] = {
+        {c->privacy.noise == PLMM_NOISE_NONE,
+         "privacy.noise is none: set it to gaussian or skellam"},
+        {c->privacy.mode + 1 != PLMM_NOISE_CENTRAL,
+         "privacy.mode must be central: only the aggregator's own noise can be taken out again"},
+        {c->secagg.protocol + 1 != PLMM_PROTOCOL_SECAGG,
+         "secagg.protocol must be secagg: a one-shot roster stays for an epoch, and a device takes "
+         "part once in a tree"},
+        {c->secagg.groups != 1,
+         "secagg.groups must be 1: each group's sum would need noise of its own"},
+        {c->secagg.rotate != 0,
+         "secagg.rotate must be 0: each round would turn the noise differently"},
+        {c->privacy.adaptive > 0, "privacy.adaptive must be 0: the noise is of one clip"},
+        {strcmp(c->train.method, "alternate") == 0,
+         "train.method is alternate, whose vector is another one every round: set it to ffa or "
+         "naive"},
+    };
+    for (size_t i = 0; i < sizeof rule / sizeof rule[0]; i++) {
+        if (rule[i].bad) {
+            return plmm_fail(err, PLMM_ERR_CONFIG, "privacy.tree is %u: %s", c->privacy.tree,
+                             rule[i].why);
+        }
+    }
+    return PLMM_OK;
+}
+
 static plmm_status check_privacy(const plmm_sim_config *c, plmm_error *err)
 {
+    if (c->privacy.tree > 0) {
+        PLMM_TRY(check_tree(c, err));
+    }
     if (c->privacy.noise == PLMM_NOISE_NONE) {
         return PLMM_OK;
     }

@@ -121,6 +121,14 @@ static void tell_noise(teller *t, const plmm_sim_config *c, const plmm_round_par
              "after they are agreed on",
              "in %" PRIu32 " parts", p->noise_levels);
     }
+    if (p->noise_tree > 0) {
+        tell(t, "tree of noise",
+             "DP-FTRL: noise of a round is taken out again as later ones complete it; charged once "
+             "a tree, for a device that is in one round of it, which the aggregator sees to; no "
+             "amplification by sampling",
+             "%" PRIu32 " rounds, a device is in at most %" PRIu32 " of its nodes", p->noise_tree,
+             plmm_tree_depth(p->noise_tree));
+    }
     if (p->clip_bit != 0) {
         tell(t, "clip", "moves after each round; the bit that steers it is noised and accounted",
              "follows the quantile %g of the updates' norms", c->privacy.adaptive);
@@ -138,9 +146,15 @@ static void tell_privacy(teller *t, const fleet *f, const plmm_round_params *p)
 {
     const plmm_sim_config *c = f->cfg;
     double delta = c->privacy.delta, most = -1.0, own = 0.0;
+    plmm_adversary who = (plmm_adversary)c->privacy.adversary;
     const expert *dear = &f->experts[0];
+    char tree[128];
     t->section = "Differential privacy";
     tell_noise(t, c, p);
+    (void)snprintf(tree, sizeof tree,
+                   "a tree of noise over %" PRIu32
+                   " rounds, in one of which a device takes part at most",
+                   p->noise_tree);
     for (uint32_t i = 0; i < f->data.n_experts; i++) {
         const expert *e = &f->experts[i];
         double spent = plmm_account_epsilon(&e->spent, PLMM_ADVERSARY_MODELS, delta);
@@ -149,19 +163,20 @@ static void tell_privacy(teller *t, const fleet *f, const plmm_round_params *p)
     }
     for (size_t i = 0; i < f->data.n_devices * f->data.n_experts; i++) {
         const plmm_account *a = f->clients[i].spent;
-        double spent = a != NULL ? plmm_account_epsilon(a, PLMM_ADVERSARY_SERVER, delta) : 0.0;
+        double spent = a != NULL ? plmm_account_epsilon(a, who, delta) : 0.0;
         own = spent > own ? spent : own;
     }
     for (uint32_t w = 0; w < PLMM_ADVERSARIES; w++) {
-        char sentence[480];
+        char sentence[640];
         tell(t, w == PLMM_ADVERSARY_SERVER ? "spent, against the aggregator" : "spent, versions",
              "of the expert that spent most, for a device in every one of its rounds; attempts "
              "that could have been opened count",
              "%s",
              plmm_account_sentence(sentence, sizeof sentence, &dear->spent, (plmm_adversary)w,
-                                   delta, NULL));
+                                   delta, p->noise_tree > 0 ? tree : NULL));
     }
-    tell(t, "spent, most of any device", "by its own account with one expert", "epsilon %.4g", own);
+    tell(t, "spent, most of any device",
+         "by its own account with one expert, against whom the budget is", "epsilon %.4g", own);
 }
 
 static void tell_training(teller *t, const plmm_sim_config *c, plmm_method method,

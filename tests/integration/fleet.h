@@ -347,6 +347,11 @@ static inline int fleet_seal(char *dir, uint32_t port)
     return EXIT_SUCCESS;
 }
 
+/* May change the configuration of `serve` once its store is open. */
+#ifndef FLEET_SERVE_MORE
+#define FLEET_SERVE_MORE(config) ((void)(config))
+#endif
+
 static inline int fleet_serve(char *dir, uint32_t port, uint32_t rounds, uint32_t step_ms)
 {
     char url[64], registrar[64], port_file[512];
@@ -363,7 +368,7 @@ static inline int fleet_serve(char *dir, uint32_t port, uint32_t rounds, uint32_
         .round = fleet_round(step_ms, cohort),
         .vector_max = FLEET_LENGTH,
         .registrar = registrar,
-        .hooks = {dir, fleet_prepare, fleet_on_sum, fleet_find, fleet_read, NULL},
+        .hooks = {dir, fleet_prepare, fleet_on_sum, fleet_find, fleet_read, NULL, NULL},
         .rounds = rounds,
         .failures = 20,
         .slots = 64,
@@ -373,6 +378,7 @@ static inline int fleet_serve(char *dir, uint32_t port, uint32_t rounds, uint32_
         .port_file = port_file,
     };
     plmm_status rc = plmm_node_open(fleet_path(dir, "node.db"), &c.store, &err);
+    FLEET_SERVE_MORE(&c);
     rc = rc == PLMM_OK ? plmm_serve_run(&c, &result, &err) : rc;
     plmm_node_close(c.store);
     if (rc != PLMM_OK) {

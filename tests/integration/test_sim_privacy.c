@@ -149,6 +149,58 @@ static void test_adaptive(small_sim *s)
     plmm_run_free(run);
 }
 
+/* Correlated noise: a tree of two rounds is charged once, at its first; its two rounds have no device
+ * in common, by the devices' own accounts; sums are exact, crashes and all, and the third tree is beyond
+ * the budget. */
+static void test_tree(small_sim *s)
+{
+    noisy(s, "gaussian", "central");
+    small_sim_set(s, "privacy.adversary=models");
+    small_sim_set(s, "privacy.levels=0");
+    small_sim_set(s, "privacy.tree=2");
+    small_sim_set(s, "train.method=ffa");
+    small_sim_set(s, "world.devices=30");
+    small_sim_set(s, "secagg.cohort=8");
+    small_sim_set(s, "rounds=4");
+    small_sim_set(s, "faults.aggregator_crash=0.5");
+    plmm_run *run = small_sim_run(s, 2, false);
+    CHECK(sound(run, INFINITY) >= 12, "%u rounds of 16", sound(run, INFINITY));
+    double before = 0;
+    for (size_t i = 0; i < run->n_rounds; i++) {
+        const plmm_round_record *r = &run->rounds[i];
+        bool same = i > 0 && r[-1].seed_index == r->seed_index && r[-1].expert == r->expert;
+        CHECK(!(r->epsilon_models > 20) && isnan(r->epsilon), "round %u: %g", r->round,
+              r->epsilon_models);
+        CHECK(!same || !r->completed || !r[-1].completed || r->round % 2 == 1 ||
+                  r->epsilon_models == before,
+              "round %u: a tree is charged once (%g, %g)", r->round, before, r->epsilon_models);
+        before = r->epsilon_models;
+    }
+    const char *most = fact(run, "spent, versions"), *tree = fact(run, "tree of noise");
+    CHECK(strstr(most, "a tree of noise over 2 rounds") != NULL, "%s", most);
+    CHECK(strstr(tree, "at most 2 of its nodes") != NULL, "%s", tree);
+    /* A device in both rounds of a tree would have charged itself twice for it. */
+    const char *own = fact(run, "spent, most of any device");
+    double device = strtod(own + 8, NULL);
+    CHECK(device > 1 && device <= strtod(strstr(most, "= (") + 3, NULL), "%s of %s", own, most);
+    plmm_run_free(run);
+    small_sim_set(s, "faults.aggregator_crash=0");
+    small_sim_set(s, "rounds=6");
+    small_sim_set(s, "privacy.epsilon=6");
+    small_sim_set(s, "privacy.multiplier=1.6"); /* two trees */
+    run = small_sim_run(s, 2, false);
+    unsigned stopped = 0;
+    for (size_t i = 0; i < run->n_rounds; i++) {
+        stopped += strstr(run->rounds[i].reason, "privacy budget") != NULL;
+        CHECK(!(run->rounds[i].epsilon_models > 6), "%g", run->rounds[i].epsilon_models);
+    }
+    CHECK(stopped >= 4, "%u stopped", stopped);
+    plmm_run_free(run);
+    small_sim_set(s, "privacy.tree=0");
+    small_sim_set(s, "train.method=alternate");
+    small_sim_set(s, "secagg.cohort=10");
+}
+
 int main(void)
 {
     small_sim s = {0};
@@ -157,6 +209,7 @@ int main(void)
     test_faults(&s);
     test_budget(&s);
     test_adaptive(&s);
+    test_tree(&s);
     small_sim_close(&s);
     return plmm_test_end();
 }

@@ -15,9 +15,9 @@ static plmm_release draw(plmm_rng *r)
 {
     double l2 = between(r, 1, 1e5), dim = floor(between(r, 1, 1e6));
     double z = between(r, .3, 50);
-    return (plmm_release){.mechanism = 1 + (uint32_t)plmm_rng_below(r, 4),
+    return (plmm_release){.mechanism = 1 + (uint32_t)plmm_rng_below(r, 3),
                           .shares = 1 + (uint32_t)plmm_rng_below(r, 100),
-                          .leaves = 1 + (uint32_t)plmm_rng_below(r, 1000),
+                          .leaves = (uint32_t)(plmm_rng_below(r, 2) * plmm_rng_below(r, 1000)),
                           .server_adds = plmm_rng_below(r, 4) == 0,
                           .l1 = plmm_rounded_l1(l2, dim),
                           .l2 = l2,

@@ -53,8 +53,8 @@ static void test_exact(void)
     }
 }
 
-/* Sum of squares of the noise in the sum: what came out less what the vectors are without noise. */
-static double noise_squares(const fleet *f)
+/* The noise in the sum: what came out less what the vectors are without noise. */
+static void noise_in(const fleet *f, int64_t noise[FLEET_LENGTH_MAX + 2])
 {
     uint32_t lanes[FLEET_LENGTH_MAX + 2], n;
     int64_t plain[FLEET_LENGTH_MAX + 2] = {0};
@@ -78,10 +78,19 @@ static double noise_squares(const fleet *f)
             plain[i] += (int32_t)lanes[i];
         }
     }
-    double sum = 0;
     for (size_t i = 0; i < all; i++) {
-        double v = (double)(plmm_lane_signed(f->result[i], p.ring_bits) - plain[i]);
-        sum += v * v;
+        noise[i] = plmm_lane_signed(f->result[i], p.ring_bits) - plain[i];
+    }
+}
+
+static double noise_squares(const fleet *f)
+{
+    int64_t noise[FLEET_LENGTH_MAX + 2];
+    size_t all = plmm_round_lanes(&f->cfg.params);
+    double sum = 0;
+    noise_in(f, noise);
+    for (size_t i = 0; i < all; i++) {
+        sum += (double)noise[i] * (double)noise[i];
     }
     return sum / (double)all;
 }
@@ -156,8 +165,94 @@ static void test_budget_crash(void)
     }
 }
 
+/* ---- correlated noise: a tree of four rounds ---- */
+
+enum { LEAVES = 4, TREE_N = 8 };
+
+static fleet *leaf(uint32_t at, uint32_t crash_at)
+{
+    fleet *f = noisy(TREE_N, PLMM_NOISE_CENTRAL, 0, 40 + at);
+    plmm_round_params *p = &f->cfg.params;
+    p->rotate = p->clip_bit = 0;
+    p->noise_tree = LEAVES;
+    p->noise_leaf = at;
+    memset(f->cfg.tree.b, 0x5c, sizeof f->cfg.tree.b);
+    plmm_encoding e = plmm_round_encoding(p);
+    p->ring_bits = plmm_encoding_ring_bits(&e);
+    f->crash_at = crash_at;
+    f->d[3].quits =
+        at == 2 ? PLMM_MSG_MASKED : 0; /* whoever is in the sum: the noise is the same */
+    fleet_start(f);
+    fleet_run(f);
+    CHECK(f->finished, "leaf %u, crash at %u: %s", at, crash_at, f->text);
+    fleet_check_sum(f);
+    return f;
+}
+
+/* After four rounds all that is left of their noise is that of the one node over all four; a crash
+ * at any point, another attempt or a repetition draws the same again. */
+static void test_tree(void)
+{
+    int64_t total[FLEET_LENGTH_MAX] = {0}, one[FLEET_LENGTH_MAX + 2];
+    int32_t root[FLEET_LENGTH_MAX] = {0};
+    for (uint32_t at = 0; at < LEAVES; at++) {
+        fleet *f = leaf(at, 0);
+        noise_in(f, one);
+        for (uint32_t i = 0; i < FLEET_LENGTH_MAX; i++) {
+            total[i] += one[i];
+        }
+        for (uint32_t crash = 1; crash <= f->persists; crash += 5) {
+            fleet *again = leaf(at, crash);
+            CHECK(again->crashes == 1 && memcmp(again->result, f->result, sizeof f->result) == 0,
+                  "leaf %u, crash at %u: another sum", at, crash);
+            fleet_free(again);
+        }
+        fleet_free(f);
+    }
+    fleet *f = leaf(0, 0);
+    plmm_seed node;
+    plmm_error err = {0};
+    plmm_seed_derive(&node, &f->cfg.tree, "noise.tr", UINT64_C(2) << 32);
+    CHECK(plmm_noise_add(root, FLEET_LENGTH_MAX, PLMM_NOISE_SKELLAM, f->cfg.params.noise_units,
+                         f->cfg.params.stream, &node, &err) == PLMM_OK,
+          "%s", err.msg);
+    for (uint32_t i = 0; i < FLEET_LENGTH_MAX; i++) {
+        CHECK(total[i] == root[i], "lane %u: %d is left, not %d", i, (int)total[i], root[i]);
+    }
+    fleet_free(f);
+}
+
+/* Without the seed there is no round; and who was in the tree is told to come another time. */
+static void test_tree_guards(void)
+{
+    plmm_agg_round *m = NULL;
+    plmm_error err = {0};
+    fleet *f = noisy(TREE_N, PLMM_NOISE_CENTRAL, 0, 70);
+    uint64_t resting[] = {900, 1007, 1021, 5000}; /* devices 1 and 3 */
+    f->cfg.params.rotate = f->cfg.params.clip_bit = 0;
+    f->cfg.params.noise_tree = LEAVES;
+    plmm_encoding e = plmm_round_encoding(&f->cfg.params);
+    f->cfg.params.ring_bits = plmm_encoding_ring_bits(&e);
+    CHECK(plmm_agg_round_new(&m, &f->cfg, &err) == PLMM_ERR_RANGE &&
+              strstr(err.msg, "no seed of the tree") != NULL,
+          "%s", err.msg);
+    f->cfg.tree.b[7] = 1;
+    f->cfg.resting = resting;
+    f->cfg.resting_n = COUNT(resting);
+    fleet_start(f);
+    fleet_run(f);
+    CHECK(f->finished && f->in_sum == TREE_N - 2, "%u in the sum: %s", f->in_sum, f->text);
+    fleet_check_sum(f);
+    CHECK(f->d[1].aborted == PLMM_ABORT_NOT_SELECTED && f->d[3].aborted == PLMM_ABORT_NOT_SELECTED,
+          "told %d %d", (int)f->d[1].aborted, (int)f->d[3].aborted);
+    CHECK(f->d[0].finished && f->d[2].finished, "the others took part");
+    fleet_free(f);
+}
+
 int main(void)
 {
+    test_tree();
+    test_tree_guards();
     test_exact();
     test_variance();
     test_budget();

@@ -5,6 +5,7 @@
  *   pld Q Z T DELTA    ... by loss distributions
  *   delta Z EPSILON    exact delta of the Gaussian
  *   z EPSILON DELTA Q T   calibration
+ *   tree Z LEAVES T DELTA  epsilon of T trees for a device that is in a leaf of each
  *   skellam A L1 L2 V, ddgauss A L1 L2 DIM N V */
 #include "plmm/account.h"
 #include "plmm/pld.h"
@@ -23,9 +24,27 @@ static double rdp_epsilon(const double *v)
     return plmm_rdp_epsilon(orders, rdp, PLMM_RDP_ORDERS, v[3], NULL);
 }
 
+static double tree_epsilon(const double *v)
+{
+    plmm_account tree, all;
+    plmm_account_init(&all);
+    plmm_account_release(&tree, &(plmm_release){.mechanism = PLMM_MECHANISM_GAUSSIAN,
+                                                .leaves = (uint32_t)v[1],
+                                                .l1 = 1,
+                                                .l2 = 1,
+                                                .dim = 1,
+                                                .variance = v[0] * v[0],
+                                                .rate = 1});
+    plmm_account_add(&all, &tree, (uint64_t)v[2]);
+    return plmm_account_epsilon(&all, PLMM_ADVERSARY_MODELS, v[3]);
+}
+
 static double answer(const char *what, const double *v)
 {
     double out = -1.0;
+    if (strcmp(what, "tree") == 0) {
+        return tree_epsilon(v);
+    }
     if (strcmp(what, "order") == 0) {
         return plmm_rdp_sampled_gaussian(v[0], v[1], v[2]);
     }

@@ -860,9 +860,11 @@ static inline void fleet_check_sum(const fleet *f)
         plmm_ring_add(want, lanes, all, f->cfg.params.ring_bits);
     }
     if (f->cfg.params.noise_mode == PLMM_NOISE_CENTRAL) { /* the aggregator's, of its own seed */
-        plmm_seed own;
+        plmm_seed own = f->cfg.tree;
         plmm_error err;
-        plmm_seed_derive(&own, &f->agg_seed, "noise.01", f->cfg.params.attempt);
+        if (f->cfg.params.noise_tree == 0) {
+            plmm_seed_derive(&own, &f->agg_seed, "noise.01", f->cfg.params.attempt);
+        }
         CHECK(plmm_round_add_central(want, &f->cfg.params, &own, &err) == PLMM_OK, "%s", err.msg);
     }
     CHECK(memcmp(want, f->result, all * sizeof want[0]) == 0, "the sum over %u devices is exact",

@@ -145,7 +145,7 @@ static void test_calibration(void)
 static double tree_epsilon(double z, uint32_t leaves, double delta)
 {
     plmm_account a;
-    plmm_account_release(&a, &(plmm_release){.mechanism = PLMM_MECHANISM_TREE,
+    plmm_account_release(&a, &(plmm_release){.mechanism = PLMM_MECHANISM_GAUSSIAN,
                                              .leaves = leaves,
                                              .server_adds = true,
                                              .l1 = 1,
@@ -157,13 +157,42 @@ static double tree_epsilon(double z, uint32_t leaves, double delta)
     return plmm_account_epsilon(&a, PLMM_ADVERSARY_MODELS, delta);
 }
 
+/* Any mechanism can be in the nodes, none is amplified, and a tree costs its depth. */
+static void test_tree_noise(void)
+{
+    for (uint32_t m = PLMM_MECHANISM_SKELLAM; m <= PLMM_MECHANISM_GAUSSIAN; m++) {
+        plmm_release r = {
+            .mechanism = m, .shares = 2, .l1 = 30, .l2 = 9, .dim = 50, .variance = 900, .rate = .1};
+        plmm_account one, tree;
+        plmm_account_release(&one, &r);
+        r.leaves = 21;
+        plmm_account_release(&tree, &r);
+        for (size_t i = 0; i < PLMM_RDP_ORDERS; i++) {
+            double want = 5 * one.rdp[PLMM_ADVERSARY_SERVER][i];
+            CHECK(fabs(tree.rdp[PLMM_ADVERSARY_SERVER][i] - want) <= 1e-12 * want &&
+                      tree.rdp[PLMM_ADVERSARY_MODELS][i] == tree.rdp[PLMM_ADVERSARY_SERVER][i],
+                  "mechanism %u, order %g", m, plmm_rdp_order(i));
+        }
+    }
+}
+
 static void test_tree(void)
 {
     near("z 1.13", tree_epsilon(1.13, 1600, 1e-6), 18.7096098938, 1e-3);
     near("z 8.83", tree_epsilon(8.83, 1600, 1e-6), 1.7731924496, 1e-3);
-    CHECK(plmm_rdp_tree(3, 2, 1) == plmm_rdp_gaussian(3, 2), "a tree of one leaf is a Gaussian");
-    CHECK(plmm_rdp_tree(3, 2, 4) == 3 * plmm_rdp_gaussian(3, 2), "5 nodes above");
-    CHECK(plmm_rdp_tree(3, 2, 3) == 2 * plmm_rdp_gaussian(3, 2), "3 leaves, depth 2");
+    /* by counting: aligned blocks of whole powers of two that a leaf is in */
+    for (uint32_t leaves = 1; leaves <= 70; leaves++) {
+        uint32_t most = 0;
+        for (uint32_t leaf = 0; leaf < leaves; leaf++) {
+            uint32_t nodes = 0;
+            for (uint32_t size = 1; size <= leaves; size *= 2) {
+                nodes += (leaf / size + 1) * size <= leaves;
+            }
+            most = nodes > most ? nodes : most;
+        }
+        CHECK(plmm_tree_depth(leaves) == most, "%u leaves: %u", leaves, most);
+    }
+    test_tree_noise();
 }
 
 /* ---- integer noise ---- */

@@ -238,6 +238,149 @@ static void test_central(void)
     CHECK(squares > .8 && squares < 1.25, "variance %g of what it should be", squares);
 }
 
+/* ---- trees ---- */
+
+enum { TREE = 13, DRAWS = 20000 };
+
+static plmm_round_params in_tree(uint32_t leaf)
+{
+    plmm_round_params p = sane();
+    p.noise = PLMM_NOISE_GAUSSIAN;
+    p.noise_mode = PLMM_NOISE_CENTRAL;
+    p.noise_levels = 0;
+    p.noise_units = 16 * 40 * 40;
+    p.rotate = 0;
+    p.noise_tree = TREE;
+    p.noise_leaf = leaf;
+    p.length = DRAWS;
+    fit(&p);
+    return p;
+}
+
+/* The noise of the first t rounds, by the definition: of the blocks that t's binary digits name, from
+ * the left. *common += blocks that the first s <= t rounds have too. */
+static void prefix(int32_t *x, uint32_t t, uint32_t s, uint32_t *common)
+{
+    plmm_round_params p = in_tree(0);
+    plmm_seed tree = {{3}}, own;
+    plmm_error err = {0};
+    memset(x, 0, DRAWS * sizeof *x);
+    for (uint32_t at = 0, level = 32; level-- > 0;) {
+        uint32_t size = UINT32_C(1) << level;
+        if ((t & size) == 0) {
+            continue;
+        }
+        plmm_seed_derive(&own, &tree, "noise.tr", (uint64_t)level << 32 | at / size);
+        CHECK(at % size == 0 &&
+                  plmm_noise_add(x, DRAWS, p.noise, p.noise_units, p.stream, &own, &err) == PLMM_OK,
+              "%s", err.msg);
+        *common += (s & size) != 0 && at + size <= s;
+        at += size;
+    }
+}
+
+/* What the rounds get adds up to exactly that, and its covariance over rounds is that of the blocks
+ * they share. */
+static void test_tree(void)
+{
+    static uint32_t x[DRAWS];
+    static int32_t sum[TREE + 1][DRAWS], want[DRAWS];
+    plmm_seed tree = {{3}};
+    plmm_error err = {0};
+    const double v = 40.0 * 40.0;
+    for (uint32_t t = 0; t < TREE; t++) {
+        plmm_round_params p = in_tree(t);
+        uint32_t unused = 0;
+        CHECK(plmm_round_params_check(&p, &err) == PLMM_OK, "%s", err.msg);
+        memset(x, 0, sizeof x);
+        CHECK(plmm_round_add_central(x, &p, &tree, &err) == PLMM_OK, "%s", err.msg);
+        for (uint32_t i = 0; i < DRAWS; i++) {
+            sum[t + 1][i] = sum[t][i] + plmm_lane_signed(x[i], p.ring_bits);
+        }
+        prefix(want, t + 1, 0, &unused);
+        CHECK(memcmp(want, sum[t + 1], sizeof want) == 0, "the first %u rounds", t + 1);
+    }
+    for (uint32_t t = 1; t <= TREE; t++) {
+        for (uint32_t s = 1; s <= t; s++) {
+            double products = 0;
+            uint32_t shared = 0, mine = 0, yours = 0;
+            prefix(want, t, s, &shared);
+            for (uint32_t i = 0; i < DRAWS; i++) {
+                products += (double)sum[s][i] * sum[t][i] / DRAWS;
+            }
+            for (uint32_t b = 0; b < 32; b++) {
+                mine += s >> b & 1;
+                yours += t >> b & 1;
+            }
+            double deviation = v * sqrt((mine * yours + shared * shared) / (double)DRAWS);
+            CHECK(fabs(products - v * shared) < 5 * deviation, "%u and %u: %g, not %g", s, t,
+                  products, v * shared);
+        }
+    }
+}
+
+static void test_tree_cost(void)
+{
+    plmm_round_params p = in_tree(5), q = in_tree(0);
+    plmm_account tree, other, one;
+    plmm_release r;
+    plmm_error err = {0};
+    plmm_round_cost(&tree, &p);
+    plmm_round_cost(&other, &q);
+    CHECK(memcmp(&tree, &other, sizeof tree) == 0, "every leaf costs the tree");
+    p.rate = UINT32_MAX / 9;
+    plmm_round_cost(&other, &p);
+    CHECK(memcmp(&tree, &other, sizeof tree) == 0, "no amplification");
+    q.noise_tree = 0;
+    plmm_round_cost(&one, &q);
+    plmm_round_release(&r, &q);
+    for (size_t i = 0; i < PLMM_RDP_ORDERS; i++) { /* ceil(log2(14)) = 4 */
+        double want = 4 * plmm_rdp_order(i) * r.l2 * r.l2 / (2 * r.variance);
+        CHECK(fabs(tree.rdp[PLMM_ADVERSARY_MODELS][i] - want) < 1e-12 * want, "order %zu", i);
+        CHECK(tree.rdp[PLMM_ADVERSARY_SERVER][i] == INFINITY, "the server adds it (D2)");
+    }
+    CHECK(tree.distance >= one.distance * TREE, "all nodes are drawn");
+    plmm_budget b = {.epsilon = 3, .delta = 1e-6, .adversary = PLMM_ADVERSARY_MODELS};
+    plmm_account spent;
+    plmm_account_init(&spent);
+    p.length = 500;
+    p.quant_bits = 6;
+    CHECK(plmm_round_calibrate(&p, 5, &b, &err) == PLMM_OK, "%s", err.msg);
+    plmm_round_cost(&tree, &p);
+    CHECK(plmm_account_left(&spent, &tree, &b, 100) == 5, "five trees");
+    CHECK(plmm_round_params_check(&p, &err) == PLMM_OK, "%s", err.msg);
+    CHECK(plmm_round_step_scale(&p, 80) == .8 && plmm_round_step_scale(&q, 80) == 1, "one divisor");
+}
+
+static void test_tree_refused(void)
+{
+    static const struct {
+        size_t field;
+        uint32_t value;
+        const char *says;
+    } bad[] = {
+        {offsetof(plmm_round_params, noise_mode), PLMM_NOISE_DISTRIBUTED, "noise_mode is 1"},
+        {offsetof(plmm_round_params, noise_mode), PLMM_NOISE_LOCAL, "noise_mode is 3"},
+        {offsetof(plmm_round_params, protocol), PLMM_PROTOCOL_ONESHOT, "protocol is 2"},
+        {offsetof(plmm_round_params, groups), 2, "groups is 2"},
+        {offsetof(plmm_round_params, rotate), 1, "rotate is 1"},
+        {offsetof(plmm_round_params, clip_bit), 1, "clip_bit is 1"},
+        {offsetof(plmm_round_params, noise_leaf), TREE, "noise_leaf is 13"},
+        {offsetof(plmm_round_params, noise_tree), PLMM_TREE_MAX + 1, "noise_tree 1048577"},
+        {offsetof(plmm_round_params, noise_tree), 0, "noise_leaf is 12 of noise_tree 0"},
+        {offsetof(plmm_round_params, noise), 0, "noise_tree 13"},
+    };
+    for (size_t i = 0; i < COUNT(bad); i++) {
+        plmm_round_params p = in_tree(12);
+        plmm_error err = {0};
+        memcpy((char *)&p + bad[i].field, &bad[i].value, sizeof bad[i].value);
+        p.mask = p.protocol == PLMM_PROTOCOL_ONESHOT ? PLMM_MASK_KAHE : PLMM_MASK_RING;
+        CHECK(plmm_round_params_check(&p, &err) == PLMM_ERR_RANGE &&
+                  strstr(err.msg, bad[i].says) != NULL,
+              "%s: %s", bad[i].says, err.msg);
+    }
+}
+
 static void test_adaptive(void)
 {
     static uint32_t x[1001];
@@ -272,6 +415,9 @@ int main(void)
     test_policy();
     test_calibrate();
     test_central();
+    test_tree();
+    test_tree_cost();
+    test_tree_refused();
     test_adaptive();
     return plmm_test_end();
 }

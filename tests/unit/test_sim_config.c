@@ -45,6 +45,37 @@ static void refused(void)
     }
 }
 
+/* A tree of noise and what does not go with it. */
+static void trees(void)
+{
+    static const struct {
+        const char *set, *says;
+    } rows[] = {
+        {"privacy.delta=1e-6", NULL},
+        {"privacy.noise=none", "privacy.tree is 8: privacy.noise is none"},
+        {"privacy.mode=distributed", "privacy.tree is 8: privacy.mode must be central"},
+        {"privacy.mode=local", "privacy.tree is 8: privacy.mode must be central"},
+        {"secagg.protocol=oneshot", "privacy.tree is 8: secagg.protocol must be secagg"},
+        {"secagg.groups=2", "privacy.tree is 8: secagg.groups must be 1"},
+        {"secagg.rotate=1", "privacy.tree is 8: secagg.rotate must be 0"},
+        {"privacy.adaptive=0.5", "privacy.tree is 8: privacy.adaptive must be 0"},
+        {"train.method=alternate", "privacy.tree is 8: train.method is alternate"},
+        {"privacy.adversary=server", "privacy.mode is central"},
+    };
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        static plmm_sim_config c;
+        plmm_error err = {0};
+        const char *const set[] = {"privacy.noise=skellam",    "privacy.mode=central",
+                                   "privacy.adversary=models", "privacy.tree=8",
+                                   "train.method=ffa",         rows[i].set};
+        plmm_status rc = plmm_sim_config_load(&c, NULL, set, COUNT(set), &err);
+        CHECK(rc == (rows[i].says == NULL ? PLMM_OK : PLMM_ERR_CONFIG), "%s: status %d %s",
+              rows[i].set, rc, err.msg);
+        CHECK(rows[i].says == NULL || strstr(err.msg, rows[i].says) != NULL, "%s: %s", rows[i].set,
+              err.msg);
+    }
+}
+
 static void files(void)
 {
     static plmm_sim_config c;
@@ -64,6 +95,7 @@ static void files(void)
 int main(void)
 {
     refused();
+    trees();
     files();
     return plmm_test_end();
 }

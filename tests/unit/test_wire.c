@@ -195,12 +195,13 @@ static void test_params(void)
         plmm_round_params p, q;
         memset(&p, 0, sizeof p);
         memcpy(p.expert, "it", 3);
-        uint32_t *const words[] = {
-            &p.cohort,     &p.n_min,       &p.gamma_ppm, &p.delta_ppm,    &p.sigma,      &p.eta,
-            &p.trust,      &p.stream,      &p.ring_bits, &p.quant_bits,   &p.weight_max, &p.length,
-            &p.method,     &p.factor,      &p.steps,     &p.batch_tokens, &p.protocol,   &p.mask,
-            &p.rate,       &p.group,       &p.groups,    &p.rotate,       &p.clip_bit,   &p.noise,
-            &p.noise_mode, &p.noise_levels};
+        uint32_t *const words[] = {&p.cohort,     &p.n_min,        &p.gamma_ppm,  &p.delta_ppm,
+                                   &p.sigma,      &p.eta,          &p.trust,      &p.stream,
+                                   &p.ring_bits,  &p.quant_bits,   &p.weight_max, &p.length,
+                                   &p.method,     &p.factor,       &p.steps,      &p.batch_tokens,
+                                   &p.protocol,   &p.mask,         &p.rate,       &p.group,
+                                   &p.groups,     &p.rotate,       &p.clip_bit,   &p.noise,
+                                   &p.noise_mode, &p.noise_levels, &p.noise_tree, &p.noise_leaf};
         for (size_t w = 0; w < COUNT(words); w++) {
             *words[w] = (uint32_t)random_int();
         }

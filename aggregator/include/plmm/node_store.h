@@ -159,6 +159,16 @@ PLMM_NODISCARD plmm_status plmm_node_journal_each(plmm_node_store *s, plmm_node_
 PLMM_NODISCARD plmm_status plmm_node_payload(plmm_node_store *s, uint64_t device, uint8_t **payload,
                                              size_t *len, plmm_error *err);
 
+/* ---- who took part: with a tree of noise, a device is in one round of it at most ---- */
+
+/* Every device whose vector is in the running round's journal took part in `round`. */
+PLMM_NODISCARD plmm_status plmm_node_part_note(plmm_node_store *s, uint64_t round, plmm_error *err);
+/* *ids (plmm_free) = who took part in a round before this one, increasing. */
+PLMM_NODISCARD plmm_status plmm_node_part_before(plmm_node_store *s, uint64_t round, uint64_t **ids,
+                                                 uint32_t *n, plmm_error *err);
+/* Forgets them all: a new tree begins. */
+PLMM_NODISCARD plmm_status plmm_node_part_clear(plmm_node_store *s, plmm_error *err);
+
 /* ---- versions: an index of what plmm/version.h holds ---- */
 
 typedef struct plmm_node_version {

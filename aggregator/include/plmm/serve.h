@@ -47,6 +47,11 @@ typedef struct plmm_serve_hooks {
      * becomes of it. Called before what makes it so is sent, in the transaction that makes that
      * durable; again after a crash. NULL: nothing. */
     plmm_status (*released)(void *ctx, const plmm_round_params *p, plmm_error *err);
+
+    /* SECRET: the seed of the tree that p->noise_leaf is of (plmm/privacy.h), the same for all its
+     * rounds and after a crash; who took part in it before is in the store (plmm_node_part_before).
+     * Called for a round with p->noise_tree > 0; NULL: there are none. */
+    plmm_status (*tree)(void *ctx, const plmm_round_params *p, plmm_seed *seed, plmm_error *err);
 } plmm_serve_hooks;
 
 typedef struct plmm_serve_config {

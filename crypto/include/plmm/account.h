@@ -53,9 +53,13 @@ double plmm_rdp_skellam(double alpha, double l1, double l2, double variance);
 double plmm_rdp_ddgauss(double alpha, double l1, double l2, double dim, uint32_t n,
                         double local_variance);
 
-/* Prefix sums of a binary tree of so many leaves (steps between restarts), noise of multiplier z in
- * each node, when a device is in at most one leaf of all trees. leaves >= 1. */
-double plmm_rdp_tree(double alpha, double z, uint32_t leaves);
+/* Tree aggregation (Kairouz et al. 2021, 2103.00039; Honaker 2015): the prefix sums of `leaves` >= 1
+ * successive vectors follow from the noisy sums of the whole aligned blocks of 1, 2, 4 ... of them,
+ * the nodes. A vector is in at most as many nodes as this, floor(log2(leaves)) + 1 =
+ * ceil(log2(leaves + 1)), so a device that is in at most one leaf costs that many releases of one
+ * node, whatever is chosen in between: alpha ceil(log2(leaves + 1)) / (2 z^2) with Gaussian
+ * nodes. No amplification. */
+uint32_t plmm_tree_depth(uint32_t leaves);
 
 /* ---- sensitivities ---- */
 
@@ -107,21 +111,20 @@ typedef enum plmm_adversary {
 enum { PLMM_ADVERSARIES = 2 };
 
 typedef enum plmm_mechanism {
-    PLMM_MECHANISM_NONE = 0,     /* no noise: costs INFINITY against everybody */
-    PLMM_MECHANISM_SKELLAM = 1,  /* numbers of plmm_noise in plmm/noise.h and of round parameters */
-    PLMM_MECHANISM_DDGAUSS = 2,  /* `shares` discrete Gaussians add up to the variance */
-    PLMM_MECHANISM_GAUSSIAN = 3, /* continuous; or one discrete Gaussian */
-    PLMM_MECHANISM_TREE = 4 /* discrete Gaussian nodes, `leaves` steps between restarts; charge it
-                                    once for each participation, not for each step */
+    PLMM_MECHANISM_NONE = 0,    /* no noise: costs INFINITY against everybody */
+    PLMM_MECHANISM_SKELLAM = 1, /* numbers of plmm_noise in plmm/noise.h and of round parameters */
+    PLMM_MECHANISM_DDGAUSS = 2, /* `shares` discrete Gaussians add up to the variance */
+    PLMM_MECHANISM_GAUSSIAN = 3 /* continuous; or one discrete Gaussian */
 } plmm_mechanism;
 
 typedef struct plmm_release {
     uint32_t mechanism; /* plmm_mechanism */
     uint32_t shares;    /* DDGAUSS: how many shares make up the variance; >= 1 */
-    uint32_t leaves;    /* TREE */
-    bool server_adds;   /* the server sees the sum before its noise: no promise against it */
-    double l1, l2;      /* sensitivity: of one device's whole lattice vector */
-    double dim;         /* coordinates */
+    uint32_t leaves;  /* > 0: a whole tree of so many, each node with this noise, for a device in at
+                           most one leaf: charge it once a tree, not for each leaf. 0: one sum */
+    bool server_adds; /* the server sees the sum before its noise: no promise against it */
+    double l1, l2;    /* sensitivity: of one device's whole lattice vector */
+    double dim;       /* coordinates */
     double
         variance; /* of each coordinate of the sum's noise, that of corrupt devices not counted */
     double rate;  /* probability that a device takes part, if drawn as Poisson; else 1 */

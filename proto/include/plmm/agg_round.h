@@ -91,6 +91,11 @@ typedef struct plmm_agg_config {
     plmm_sign_pk registrar;
     plmm_link link; /* last opened link of the registrar: who is eligible now; needed if params.rate
                        is not UINT32_MAX or there are groups */
+    plmm_seed tree; /* SECRET: of the tree that params.noise_leaf is of, if there is one */
+    /* Devices that may not take part in this round, increasing: those that are in the tree already.
+     * Borrowed until the machine is freed; the same again when its journal is replayed. */
+    const uint64_t *resting;
+    uint32_t resting_n;
     uint32_t checkins_max; /* places in the waiting room, cohort..PLMM_CHECKINS_MAX */
     uint32_t over_ppm;     /* over-provisioning: cohort * (1 + over) devices are invited */
     uint32_t roster_min;   /* fewest devices to go on with after R0, n_min..cohort */

@@ -26,6 +26,7 @@ enum {
     PLMM_FILE_NAME_MAX = 95, /* octets of a file's name in a manifest: A-Z a-z 0-9 . - _ */
 
     /* Wire, octets. */
+    PLMM_TREE_MAX = 1 << 20,                 /* leaves of a tree of central noise */
     PLMM_BODY_MAX = 3072,                    /* the message inside the envelope */
     PLMM_ENVELOPE_MAX = PLMM_BODY_MAX + 384, /* the envelope, encoded */
     PLMM_FRAME_PREFIX = 12,                  /* magic, length of the envelope, length of the bulk */

@@ -9,6 +9,21 @@
  *                Holds against those who see the versions; promises nothing against itself.
  *   local        every device adds all of noise_units. Holds even if everybody else colludes.
  *
+ * TREE. With noise_tree = T, central noise is correlated over rounds (DP-FTRL by tree aggregation:
+ * Kairouz, McMahan, Song, Thakkar, Thakurta, Xu 2021, arXiv 2103.00039). Blocks of 2^l rounds that
+ * begin at a multiple of 2^l are nodes; each has integer noise W of noise_units of its own, all from
+ * one secret seed. N(t), the noise of the sum of the first t rounds, is that of the nodes that t is
+ * made of by its binary digits: at most log2(T) + 1 instead of t. Round t (the leaf, from 0) gets
+ *   N(t + 1) - N(t) = W(the node that round t completes last) - W(those that it is made of),
+ * so noise is added and, rounds later, taken out again: exactly, since all are integers, as long as
+ * sums are added to the model in one lattice (same clip, bits, length and names), and not rotated.
+ * After T rounds the next tree begins with a new seed, and the noise of the last one stays in (an
+ * honest restart: nothing is completed that no round paid for).
+ * A device is in at most one round of a tree: whoever runs the rounds keeps it out of the others. It
+ * then is in at most plmm_tree_depth(T) nodes: that many releases of one node are the cost, of the
+ * whole tree, charged once. A leaf's noise serves one sum that is published: an attempt that
+ * published nothing leaves it to the next.
+ *
  * Not in delta: that a noisy sum may wrap mod 2^b. The wrapped sum is a function of the sum over
  * the integers, so it says no more; it costs accuracy (plmm_encoding_wrap), not privacy.
  */
@@ -46,17 +61,22 @@ PLMM_NODISCARD plmm_status plmm_round_noise_check(const plmm_round_params *p, pl
 /* The release that a sum of this round is. Without noise: one that costs INFINITY. *p is checked. */
 void plmm_round_release(plmm_release *out, const plmm_round_params *p);
 
-/* Its cost; the same for every attempt, each of which counts. */
+/* Its cost; the same for every attempt, each of which counts. With a tree: of the whole tree, for a
+ * device that is in one of its rounds. */
 void plmm_round_cost(plmm_account *out, const plmm_round_params *p);
 
-/* Central noise: x[0..plmm_round_lanes) += noise_units, mod 2^b.
- * seed: SECRET, for this round alone; the same seed gives the same noise again. Nothing in another
- * mode. */
+/* Central noise: x[0..plmm_round_lanes) += noise_units, or what the leaf of a tree gets, mod 2^b.
+ * seed: SECRET, for this round alone, or for all rounds of the tree; the same seed gives the same
+ * noise again. Nothing in another mode. */
 PLMM_NODISCARD plmm_status plmm_round_add_central(uint32_t *x, const plmm_round_params *p,
                                                   const plmm_seed *seed, plmm_error *err);
 
-/* Sets noise_units to the least with which `times` rounds of *p fit *budget from nothing spent, and
- * ring_bits to what they need. All other fields, noise and noise_mode among them, are set.
+/* What the step along the mean of `devices` is multiplied with: 1; with a tree devices / cohort, so
+ * that every sum is divided by one number and noise that is taken out again cancels. */
+double plmm_round_step_scale(const plmm_round_params *p, uint32_t devices);
+
+/* Sets noise_units to the least with which `times` rounds (with a tree: trees) of *p fit *budget
+ * from nothing spent, and ring_bits to what they need. All other fields, noise and noise_mode among them, are set.
  * PLMM_ERR_RANGE if no noise is enough. */
 PLMM_NODISCARD plmm_status plmm_round_calibrate(plmm_round_params *p, uint64_t times,
                                                 const plmm_budget *budget, plmm_error *err);

@@ -50,16 +50,19 @@ typedef struct plmm_round_params {
     uint32_t rotate;   /* 1: a randomised Hadamard rotation before rounding */
     uint32_t clip_bit; /* 1: one more lane, "my norm is below the clip" */
     /* Differential privacy. With noise every device weighs 1 and no weight travels. */
-    uint32_t noise;          /* 0 none, 1 Skellam, 2 discrete Gaussian */
-    uint32_t noise_mode;     /* 1 distributed, 2 central, 3 local; 0 without noise */
-    uint64_t noise_units;    /* variance of the sum's noise by honest survivors, in 1/16 lattice
+    uint32_t noise;        /* 0 none, 1 Skellam, 2 discrete Gaussian */
+    uint32_t noise_mode;   /* 1 distributed, 2 central, 3 local; 0 without noise */
+    uint64_t noise_units;  /* variance of the sum's noise by honest survivors, in 1/16 lattice
                               units squared; 0 without noise */
-    uint32_t noise_levels;   /* noise components that can be taken out of the sum again */
-    uint32_t length;         /* coordinates of the travelling vector, without the weight */
-    uint32_t method, factor; /* what travels: numbers of the nn room, opaque here */
-    plmm_hash names;         /* of the names and shapes of the travelling tensors */
-    plmm_hash model;         /* of the manifest of the version that is trained */
-    plmm_hash beacon;        /* the aggregator's contribution to the session */
+    uint32_t noise_levels; /* noise components that can be taken out of the sum again */
+    /* Central noise of a tree (plmm/privacy.h): leaves of it, 0: each sum has noise of its own; and
+     * which of them, 0..noise_tree-1, this round's sum is. */
+    uint32_t noise_tree, noise_leaf;
+    uint32_t length;              /* coordinates of the travelling vector, without the weight */
+    uint32_t method, factor;      /* what travels: numbers of the nn room, opaque here */
+    plmm_hash names;              /* of the names and shapes of the travelling tensors */
+    plmm_hash model;              /* of the manifest of the version that is trained */
+    plmm_hash beacon;             /* the aggregator's contribution to the session */
     uint32_t steps, batch_tokens; /* local training */
     double learning_rate;
 } plmm_round_params;

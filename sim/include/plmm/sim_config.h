@@ -65,7 +65,7 @@ typedef struct plmm_sim_config {
         double epsilon, delta;
         uint32_t adversary; /* plmm_adversary */
         double multiplier;
-        uint32_t levels;
+        uint32_t levels, tree;
         double overhead, device_epsilon, adaptive, adaptive_rate;
     } privacy;
     plmm_fault_params faults;
