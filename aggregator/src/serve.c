@@ -12,7 +12,12 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { WAIT_MAX_MS = 500, BURST = 256, BUSY_MS = 50 };
+enum {
+    WAIT_MAX_MS = 500,
+    BURST = 256,
+    BUSY_MS = 50,
+    KNOWN = 1 << 18 /* devices, of which the process remembers who they are */
+};
 
 static volatile sig_atomic_t stop_wanted;
 
@@ -60,6 +65,9 @@ static plmm_status open_all(plmm__serve *s, plmm_error *err)
     if (s->due == NULL || s->later.v == NULL) {
         return plmm_fail(err, PLMM_ERR_NOMEM, "out of memory for %u requests", s->c->slots);
     }
+    const plmm_agg_config *round = &s->c->round;
+    PLMM_TRY(plmm_known_new(&s->known, &round->key, &round->registrar, round->params.expert, KNOWN,
+                            err));
     plmm_hub_config hub = {.url = url, .slots = s->c->slots, .request_max = request_max(s->c)};
     PLMM_TRY(plmm_hub_open(&s->hub, &hub, err));
     PLMM_TRY(plmm__registrar_start(s, err));
@@ -83,6 +91,7 @@ static void close_all(plmm__serve *s)
     }
     plmm__round_free(s);
     plmm__peers_free(&s->peers);
+    plmm_known_free(s->known);
     plmm_free(s->due);
     plmm_free(s->later.v);
 }

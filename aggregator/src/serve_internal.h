@@ -69,6 +69,7 @@ struct plmm__serve {
     plmm_serve_result *result;
     plmm_hub *hub;
     plmm__peers peers;
+    plmm_known *known; /* whom this process met; who may speak is the store's to say */
     plmm__machine machines[PLMM__MACHINES]; /* the present round's, and the one before */
     uint32_t cur;
     bool running; /* the present round is begun and not ended in the store */

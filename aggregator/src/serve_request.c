@@ -23,7 +23,7 @@ static void refuse(plmm__serve *s, uint64_t device, const plmm_error *err)
 /* ---- versions ---- */
 
 static plmm_status append_chunk(plmm__serve *s, uint32_t slot, const plmm_fetch_query *q,
-                                const plmm_manifest *m, plmm_error *err)
+                                const plmm_manifest *m, const plmm_key *frames, plmm_error *err)
 {
     uint8_t head[PLMM_FRAME_SMALL];
     size_t head_len = 0;
@@ -40,7 +40,7 @@ static plmm_status append_chunk(plmm__serve *s, uint32_t slot, const plmm_fetch_
     plmm_status rc = s->c->hooks.read(s->c->hooks.ctx, m, q->file, q->offset, data, len, err);
     if (rc == PLMM_OK) {
         rc = plmm_fetch_answer_chunk(head, &head_len, q, s->c->round.params.expert, data, len,
-                                     &s->c->round.key, err);
+                                     frames, err);
     }
     if (rc == PLMM_OK) {
         rc = plmm_hub_append(s->hub, slot, head, head_len, err);
@@ -52,27 +52,37 @@ static plmm_status append_chunk(plmm__serve *s, uint32_t slot, const plmm_fetch_
     return rc;
 }
 
+static plmm_status answer_known(plmm__serve *s, uint32_t slot, const plmm_key *frames,
+                                const uint8_t *bytes, size_t len, plmm_error *err)
+{
+    plmm_fetch_query q;
+    plmm_manifest m;
+    PLMM_TRY(plmm_fetch_query_decode(&q, bytes, len, s->c->round.params.expert, frames, err));
+    bool newest = plmm_is_zero(&q.manifest, sizeof q.manifest);
+    PLMM_TRY(s->c->hooks.find(s->c->hooks.ctx, newest ? NULL : &q.manifest, &m, err));
+    if (!q.is_manifest) {
+        return append_chunk(s, slot, &q, &m, frames, err);
+    }
+    uint8_t out[PLMM_FRAME_SMALL];
+    size_t out_len = 0;
+    PLMM_TRY(plmm_fetch_answer_manifest(out, &out_len, &m, q.device, frames, err));
+    return plmm_hub_append(s->hub, slot, out, out_len, err);
+}
+
 static plmm_status answer_fetch(plmm__serve *s, uint32_t slot, const plmm_frame *f,
                                 const uint8_t *bytes, size_t len, plmm_error *err)
 {
     plmm_certificate who;
-    plmm_fetch_query q;
-    plmm_manifest m;
-    plmm_status known = plmm_node_device_get(s->c->store, f->sender, &who, err);
-    if (known != PLMM_OK) {
+    plmm_key frames;
+    plmm_status rc = plmm_node_device_get(s->c->store, f->sender, &who, err);
+    if (rc != PLMM_OK) {
         (void)plmm__registrar_sync(s, false); /* it may be new */
-        return known;
+        return rc;
     }
-    PLMM_TRY(plmm_fetch_query_decode(&q, bytes, len, s->c->round.params.expert, &who.key, err));
-    bool newest = plmm_is_zero(&q.manifest, sizeof q.manifest);
-    PLMM_TRY(s->c->hooks.find(s->c->hooks.ctx, newest ? NULL : &q.manifest, &m, err));
-    if (!q.is_manifest) {
-        return append_chunk(s, slot, &q, &m, err);
-    }
-    uint8_t out[PLMM_FRAME_SMALL];
-    size_t out_len = 0;
-    PLMM_TRY(plmm_fetch_answer_manifest(out, &out_len, &m, q.device, &s->c->round.key, err));
-    return plmm_hub_append(s->hub, slot, out, out_len, err);
+    PLMM_TRY(plmm_known_meet(s->known, &frames, &who, err));
+    rc = answer_known(s, slot, &frames, bytes, len, err);
+    plmm_wipe(&frames, sizeof frames);
+    return rc;
 }
 
 /* ---- frames of a round ---- */

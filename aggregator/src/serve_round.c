@@ -182,6 +182,7 @@ plmm_status plmm__round_begin(plmm__serve *s, plmm_error *err)
     uint8_t saved[CONFIG_MAX];
     s->begun_ms = plmm_clock_wall_ms();
     config.link = s->registry.link;
+    config.known = s->known;
     uint32_t eligible = 0;
     plmm_status rc = plmm__registrar_rate(s, &config.params.rate, &eligible, err);
     rc = rc == PLMM_OK ? next_name(s, &config.params, err) : rc;
@@ -597,6 +598,7 @@ static plmm_status rebuild(plmm__serve *s, uint64_t round, uint32_t attempt, con
                            size_t len, plmm_error *err)
 {
     plmm_agg_config config = s->c->round;
+    config.known = s->known;
     plmm_status rc = config_decode(&config, round, attempt, saved, len, err);
     rc = rc == PLMM_OK ? install_machine(s, &config, err) : rc;
     plmm_wipe(&config.key, sizeof config.key);

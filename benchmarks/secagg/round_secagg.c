@@ -17,6 +17,7 @@ enum { ROUND = 100, SINCE = 99 }; /* of the round; since when channel keys are i
 typedef struct device {
     plmm_client_round *m;
     plmm_seed seed;
+    plmm_key frames; /* of its frames with the server; zero: not made yet */
     plmm_channel_key own;
     plmm_channels *table;
     uint8_t *epoch; /* one-shot: what later rounds need */
@@ -27,7 +28,6 @@ typedef struct device {
 /* A SEND of the server that waits to be delivered. */
 typedef struct sending {
     plmm_message msg;
-    bool same;
     uint64_t *to;
     uint32_t to_n;
 } sending;
@@ -43,6 +43,7 @@ typedef struct bench {
     const bench_case *c;
     bench_result *r;
     device *d;
+    plmm_known **known; /* to the server; NULL: nobody yet */
     plmm_agg_config cfg;
     plmm_agg_round *agg;
     plmm_registrar *registrar;
@@ -106,7 +107,7 @@ static void enqueue(bench *b, const plmm_agg_action *a)
         b->queue_cap = cap;
     }
     sending *s = &b->queue[b->queue_to++];
-    *s = (sending){a->msg, a->same, need(plmm_alloc(a->to_n, sizeof *s->to)), a->to_n};
+    *s = (sending){a->msg, need(plmm_alloc(a->to_n, sizeof *s->to)), a->to_n};
     memcpy(s->to, a->to, a->to_n * sizeof *s->to);
 }
 
@@ -281,9 +282,7 @@ static void deliver(bench *b, const sending *s)
     for (uint32_t i = 0; i < s->to_n; i++) {
         double t0 = bench_seconds();
         bench_phase p = server_phase(b);
-        if (i == 0 || !s->same) {
-            must(plmm_agg_round_render(b->agg, s->msg, s->to[i], b->frame, cap, &len, &err), &err);
-        }
+        must(plmm_agg_round_render(b->agg, s->msg, s->to[i], b->frame, cap, &len, &err), &err);
         b->r->server_s[p] += bench_seconds() - t0;
         b->r->down += len;
         device_event(
@@ -342,6 +341,18 @@ static plmm_round_params params_of(const bench_case *c, uint64_t round)
     return p;
 }
 
+/* Once in a device's life: it is booked to the first round. */
+static void frames_make(bench *b, device *d, const plmm_client_config *c)
+{
+    const plmm_anchor *a = &c->policy.anchor;
+    plmm_error err = {0};
+    double t0 = bench_seconds();
+    if (plmm_is_zero(&d->frames, sizeof d->frames)) {
+        must(plmm_frame_key(&d->frames, &c->key, &a->aggregator, a->expert, &err), &err);
+        b->r->device_s[BENCH_KEYS] += bench_seconds() - t0;
+    }
+}
+
 static void enrol(bench *b, uint32_t i, const plmm_anchor *anchor, const plmm_sign_sk *registrar)
 {
     plmm_client_config c = {
@@ -363,6 +374,8 @@ static void enrol(bench *b, uint32_t i, const plmm_anchor *anchor, const plmm_si
         c.epoch = b->d[i].epoch;
         c.epoch_len = b->d[i].epoch_len;
     }
+    frames_make(b, &b->d[i], &c);
+    c.frames = b->d[i].frames;
     b->ids[i] = (uint64_t)i + 1;
     seed_of(&b->d[i].seed, "bench.rd", i);
     must(plmm_client_round_new(&b->d[i].m, &c, &err), &err);
@@ -415,6 +428,10 @@ static void set_up(bench *b)
     seed_of(&s, "bench.rg", 0);
     plmm_sign_keypair(&anchor.registrar, &registrar, &s);
     b->cfg.registrar = anchor.registrar;
+    if (*b->known == NULL) {
+        must(plmm_known_new(b->known, &b->cfg.key, &anchor.registrar, "bench", c->n, &err), &err);
+    }
+    b->cfg.known = *b->known;
     plmm_registrar_config r = {
         .expert = "bench", .key = registrar, .aggregator = anchor.aggregator, .chain_length = 16};
     plmm_link last;
@@ -486,10 +503,10 @@ static void keep_epoch(bench *b, epoch *e)
 }
 
 /* One round over the tables as they are; one that goes on with `from`, or one that leaves `to`. */
-static void whole_round(const bench_case *c, bench_result *r, device *d, const epoch *from,
-                        epoch *to)
+static void whole_round(const bench_case *c, bench_result *r, device *d, plmm_known **known,
+                        const epoch *from, epoch *to)
 {
-    bench b = {.c = c, .r = r, .d = d, .goes_on = from};
+    bench b = {.c = c, .r = r, .d = d, .known = known, .goes_on = from};
     *r = (bench_result){0};
     set_up(&b);
     run(&b);
@@ -569,12 +586,14 @@ void bench_rounds(const bench_case *c, bench_result *cold, bench_result *warm)
     /* SecAgg+: the same round again. One-shot: the next one of its epoch. */
     bool goes_on = warm != NULL && c->protocol == PLMM_PROTOCOL_ONESHOT;
     epoch e = {0};
-    whole_round(c, cold, d, NULL, goes_on ? &e : NULL);
+    plmm_known *known = NULL;
+    whole_round(c, cold, d, &known, NULL, goes_on ? &e : NULL);
     bench_watch_pair(false);
     if (warm != NULL) {
         warm_up(d, c->n, goes_on ? ROUND : ROUND - 1);
-        whole_round(c, warm, d, goes_on ? &e : NULL, NULL);
+        whole_round(c, warm, d, &known, goes_on ? &e : NULL, NULL);
     }
+    plmm_known_free(known);
     plmm_free(e.of_server);
     for (uint32_t i = 0; i < c->n; i++) {
         plmm_channels_free(d[i].table);

@@ -129,6 +129,24 @@ plmm_status __wrap_plmm_dh_agree(plmm_key *out, const plmm_dh_sk *sk, const plmm
     return rc;
 }
 
+plmm_status __real_plmm_identity_agree(plmm_key *out, const plmm_sign_sk *own,
+                                       const plmm_sign_pk *peer, const char *label,
+                                       const void *info, size_t info_len, plmm_error *err);
+plmm_status __wrap_plmm_identity_agree(plmm_key *out, const plmm_sign_sk *own,
+                                       const plmm_sign_pk *peer, const char *label,
+                                       const void *info, size_t info_len, plmm_error *err);
+SAME(plmm_identity_agree);
+
+plmm_status __wrap_plmm_identity_agree(plmm_key *out, const plmm_sign_sk *own,
+                                       const plmm_sign_pk *peer, const char *label,
+                                       const void *info, size_t info_len, plmm_error *err)
+{
+    double t0 = bench_seconds();
+    plmm_status rc = __real_plmm_identity_agree(out, own, peer, label, info, info_len, err);
+    book(BENCH_AGREEMENT, t0);
+    return rc;
+}
+
 plmm_status __real_plmm_encode_int(int32_t *x, double *norm, const plmm_encoding *e,
                                    const float *delta, size_t d, uint32_t weight,
                                    const plmm_xnoise *noise, const plmm_seed *seed,

@@ -41,6 +41,7 @@ typedef struct join {
     plmm_join_result *result;
     plmm_policy policy;
     plmm_store_expert me;
+    plmm_key frames; /* SECRET: of the frames with the aggregator */
     plmm_line *line;
     plmm_client_round *m;
     plmm_account spent;      /* privacy, in all rounds with this expert */
@@ -450,6 +451,7 @@ static plmm_status make_machine(join *j, plmm_error *err)
     plmm_client_config config = {.policy = j->policy,
                                  .certificate = j->me.certificate,
                                  .key = j->c->key,
+                                 .frames = j->frames,
                                  .model = j->me.manifest,
                                  .channels = j->channels,
                                  .spent = j->spent,
@@ -458,7 +460,7 @@ static plmm_status make_machine(join *j, plmm_error *err)
                                  .resend_ms = j->c->resend_ms,
                                  .silence_ms = j->c->silence_ms};
     plmm_status rc = plmm_client_round_new(&j->m, &config, err);
-    plmm_wipe(&config.key, sizeof config.key);
+    plmm_wipe(&config, sizeof config);
     return rc;
 }
 
@@ -562,7 +564,7 @@ static plmm_status fetch_part(join *j, plmm_fetch *f, plmm_error *err)
     size_t len = 0, size = 0;
     const uint8_t *bytes = NULL;
     plmm_fetch_part part;
-    PLMM_TRY(plmm_fetch_request(f, &j->c->key, ask_for, &len, err));
+    PLMM_TRY(plmm_fetch_request(f, &j->frames, ask_for, &len, err));
     PLMM_TRY(exchange(j, ask_for, len, &bytes, &size, err));
     size_t got;
     plmm_line_reply(j->line, &bytes, &got);
@@ -570,7 +572,7 @@ static plmm_status fetch_part(join *j, plmm_fetch *f, plmm_error *err)
         return plmm_fail(err, PLMM_ERR_WIRE, "the answer ends inside a frame");
     }
     bool had = f->have_manifest;
-    PLMM_TRY(plmm_fetch_receive(f, bytes, size, &part, err));
+    PLMM_TRY(plmm_fetch_receive(f, &j->frames, bytes, size, &part, err));
     if (f->have_manifest && !had) {
         if (f->manifest.version == j->me.version && plmm_equal(&f->hash, &j->me.manifest, 32)) {
             f->complete = true; /* it is the one in use */
@@ -714,6 +716,7 @@ static plmm_status open_all(join *j, plmm_error *err)
     PLMM_TRY(plmm_address_loopback(j->me.address, "cannot join", url, err));
     j->policy = j->c->policy;
     j->policy.anchor = j->me.anchor;
+    PLMM_TRY(plmm_frame_key(&j->frames, &j->c->key, &j->me.anchor.aggregator, j->c->expert, err));
     PLMM_TRY(load_channels(j, err));
     PLMM_TRY(load_account(j, err));
     size_t reply_max = (size_t)PLMM_ROSTER_MAX + (1 << 20);
@@ -737,6 +740,7 @@ static plmm_status close_all(join *j, plmm_status rc)
     plmm_feedback_free(&j->feedback);
     forget_vector(j);
     plmm_free(j->out.v);
+    plmm_wipe(&j->frames, sizeof j->frames);
     plmm_free(j);
     return rc;
 }

@@ -296,3 +296,46 @@ plmm_status plmm_dh_agree(plmm_key *out, const plmm_dh_sk *sk, const plmm_dh_pk 
     plmm_wipe(raw, sizeof raw);
     return PLMM_OK;
 }
+
+/* ---- Ed25519 keys in X25519 ---- */
+
+/* X25519 of own with peer; false for a peer that is no point of the prime-order group. */
+static bool identity_raw(uint8_t raw[32], const plmm_sign_sk *own, const plmm_sign_pk *peer)
+{
+    uint8_t sk[crypto_scalarmult_curve25519_BYTES], pk[crypto_scalarmult_curve25519_BYTES];
+    if (crypto_sign_ed25519_pk_to_curve25519(pk, peer->b) != 0) {
+        return false;
+    }
+    int rc = crypto_sign_ed25519_sk_to_curve25519(sk, own->b);
+    rc |= crypto_scalarmult_curve25519(raw, sk, pk);
+    plmm_wipe(sk, sizeof sk);
+    return rc == 0 && !plmm_is_zero(raw, sizeof pk);
+}
+
+plmm_status plmm_identity_agree(plmm_key *out, const plmm_sign_sk *own, const plmm_sign_pk *peer,
+                                const char *label, const void *info, size_t info_len,
+                                plmm_error *err)
+{
+    const uint8_t *mine = own->b + 32; /* an Ed25519 secret key ends with the public one */
+    uint8_t raw[32], said[64 + PLMM_AGREE_INFO_MAX];
+    PLMM_ASSERT(info_len <= PLMM_AGREE_INFO_MAX);
+    int order = sodium_compare(mine, peer->b, 32);
+    if (order == 0) {
+        return plmm_fail(err, PLMM_ERR_PEER,
+                         "cannot agree on a key: the peer's identity is this party's own");
+    }
+    if (!identity_raw(raw, own, peer)) {
+        plmm_wipe(raw, sizeof raw);
+        return plmm_fail(
+            err, PLMM_ERR_PEER,
+            "cannot agree on a key: the peer's identity is no point of Ed25519's group");
+    }
+    memcpy(said, order < 0 ? mine : peer->b, 32);
+    memcpy(said + 32, order < 0 ? peer->b : mine, 32);
+    if (info_len > 0) {
+        memcpy(said + 64, info, info_len);
+    }
+    plmm_kdf(out->b, raw, label, said, 64 + info_len);
+    plmm_wipe(raw, sizeof raw);
+    return PLMM_OK;
+}

@@ -82,6 +82,7 @@ bool plmm_agg_epoch_seat(plmm_agg_round *m)
         if (!here) {
             slot = plmm_agg_seat(m, e.certificate.device);
             slot->entry.certificate = e.certificate;
+            slot->known = plmm_known_meet(m->known, &slot->frames, &e.certificate, NULL) == PLMM_OK;
         }
         slot->invited = here;
         m->slot_of[i] = (uint32_t)(slot - m->slots);

@@ -1,5 +1,6 @@
 /* The frames the aggregator sends: each a function of the machine, the same octets each time. */
 #include "agg_machine.h"
+#include "plmm/alloc.h"
 
 #include <string.h>
 
@@ -166,6 +167,58 @@ static bool fill(const plmm_agg_round *m, plmm_frame *f, const plmm_slot *slot, 
     return f->type == PLMM_MSG_RECEIVED;
 }
 
+/* The frame of msg but for its tag, the bulk not yet behind the head; false if there is none now. */
+static bool compose(const plmm_agg_round *m, plmm_common *c, plmm_message msg, uint64_t to,
+                    const plmm_slot *slot)
+{
+    plmm_frame f = {.type = msg,
+                    .round = m->cfg.params.round,
+                    .attempt = m->cfg.params.attempt,
+                    .sender = PLMM_AGGREGATOR_ID,
+                    .receiver = to};
+    memcpy(f.expert, m->cfg.params.expert, sizeof f.expert);
+    f.has_session = msg == PLMM_MSG_INBOX || msg == PLMM_MSG_GO || msg == PLMM_MSG_SURVIVORS ||
+                    msg == PLMM_MSG_AGREED || msg >= PLMM_MSG_CONTRIB;
+    f.session = m->session.id;
+    if (!fill(m, &f, slot, c->bytes + PLMM_FRAME_SMALL, &c->bulk)) {
+        return false;
+    }
+    f.bulk_len = (uint32_t)c->bulk;
+    plmm_bulk_hash(&f.bulk_hash, c->bytes + PLMM_FRAME_SMALL, c->bulk);
+    plmm_frame_begin(c->bytes, &c->head, &c->digest, &f);
+    return true;
+}
+
+static bool same_for_all(plmm_message msg)
+{
+    return msg == PLMM_MSG_INVITE || msg == PLMM_MSG_GO || msg == PLMM_MSG_SURVIVORS ||
+           msg == PLMM_MSG_CHOSEN;
+}
+
+void plmm_agg_common_make(plmm_agg_round *m, plmm_message msg)
+{
+    plmm_common *c = &m->common;
+    if (!same_for_all(msg)) {
+        return;
+    }
+    plmm_free(c->bytes);
+    size_t set = m->did != NULL ? plmm_set_bytes(m->session.n) : 0;
+    *c = (plmm_common){.bytes = plmm_alloc(1, PLMM_FRAME_SMALL + set)};
+    if (c->bytes != NULL && compose(m, c, msg, PLMM_BROADCAST, NULL)) {
+        c->msg = msg;
+    }
+}
+
+/* Key of the frames with a device that checked in, or was just turned away; NULL: neither. */
+static const plmm_key *key_for(const plmm_agg_round *m, const plmm_slot *slot, uint64_t device)
+{
+    const plmm_away *away = &m->away[device % PLMM_AWAY];
+    if (slot != NULL) {
+        return slot->known ? &slot->frames : NULL;
+    }
+    return away->device == device ? &away->frames : NULL;
+}
+
 plmm_status plmm_agg_round_render(const plmm_agg_round *m, plmm_message msg, uint64_t to,
                                   uint8_t *out, size_t cap, size_t *len, plmm_error *err)
 {
@@ -173,34 +226,29 @@ plmm_status plmm_agg_round_render(const plmm_agg_round *m, plmm_message msg, uin
         return plmm_fail(err, PLMM_ERR_RANGE, "a buffer of %zu octets, at least %zu", cap,
                          plmm_agg_round_frame_max(m));
     }
-    bool same = msg == PLMM_MSG_INVITE || msg == PLMM_MSG_GO || msg == PLMM_MSG_SURVIVORS ||
-                msg == PLMM_MSG_CHOSEN;
-    plmm_frame f = {.type = msg,
-                    .round = m->cfg.params.round,
-                    .attempt = m->cfg.params.attempt,
-                    .sender = PLMM_AGGREGATOR_ID,
-                    .receiver = same ? PLMM_BROADCAST : to};
-    memcpy(f.expert, m->cfg.params.expert, sizeof f.expert);
-    f.has_session = msg == PLMM_MSG_INBOX || msg == PLMM_MSG_GO || msg == PLMM_MSG_SURVIVORS ||
-                    msg == PLMM_MSG_AGREED || msg >= PLMM_MSG_CONTRIB;
-    f.session = m->session.id;
-    size_t bulk, head;
-    uint8_t *at = out + PLMM_FRAME_SMALL;
-    if (!fill(m, &f, plmm_agg_find(m, to), at, &bulk)) {
+    const plmm_slot *slot = plmm_agg_find(m, to);
+    const plmm_key *key = key_for(m, slot, to);
+    bool common = msg == m->common.msg;
+    plmm_common own = {.bytes = out};
+    if (key == NULL ||
+        (!common && !compose(m, &own, msg, same_for_all(msg) ? PLMM_BROADCAST : to, slot))) {
         return plmm_fail(err, PLMM_ERR_STATE, "there is no %s message for device %llu now",
                          plmm_message_str(msg), (unsigned long long)to);
     }
-    f.bulk_len = (uint32_t)bulk;
-    plmm_bulk_hash(&f.bulk_hash, at, bulk);
-    plmm_frame_head(out, &head, &f, &m->cfg.key);
-    memmove(out + head, at, bulk);
-    *len = head + bulk;
+    const plmm_common *c = common ? &m->common : &own;
+    size_t head = c->head;
+    if (common) {
+        memcpy(out, c->bytes, head);
+    }
+    plmm_frame_finish(out, &head, &c->digest, key, PLMM_TO_DEVICE);
+    memmove(out + head, c->bytes + PLMM_FRAME_SMALL, c->bulk);
+    *len = head + c->bulk;
     return PLMM_OK;
 }
 
 void plmm_agg_result_frame(uint8_t out[PLMM_FRAME_SMALL], size_t *len, const char *expert,
                            uint64_t round, uint32_t attempt, uint64_t device,
-                           const plmm_result *result, const plmm_sign_sk *key)
+                           const plmm_result *result, const plmm_key *frames)
 {
     plmm_frame f = {.type = PLMM_MSG_RESULT,
                     .round = round,
@@ -210,5 +258,5 @@ void plmm_agg_result_frame(uint8_t out[PLMM_FRAME_SMALL], size_t *len, const cha
     PLMM_ASSERT(plmm_expert_check(expert, NULL) == PLMM_OK);
     memcpy(f.expert, expert, strlen(expert));
     f.body_len = plmm_result_encode(f.body, result);
-    plmm_frame_head(out, len, &f, key);
+    plmm_frame_head(out, len, &f, frames, PLMM_TO_DEVICE);
 }

@@ -23,6 +23,8 @@ typedef struct plmm_slot {
     uint8_t nonce[16]; /* of its last check-in */
     uint32_t index;    /* on the roster, or PLMM_NONE */
     bool invited, advertised;
+    bool known;      /* its certificate is good, and there is */
+    plmm_key frames; /* SECRET: of the frames with it */
 } plmm_slot;
 
 /* A check-in that was turned away, for the result that answers it. */
@@ -30,7 +32,16 @@ enum { PLMM_AWAY = 256 };
 typedef struct plmm_away {
     uint64_t device;
     uint8_t nonce[16];
+    plmm_key frames; /* SECRET */
 } plmm_away;
+
+/* What was asked last of all alike: its frame but for the tag. */
+typedef struct plmm_common {
+    plmm_message msg; /* 0: nothing */
+    uint8_t *bytes;   /* head and bulk: one block, the bulk at PLMM_FRAME_SMALL */
+    size_t head, bulk;
+    plmm_hash digest;
+} plmm_common;
 
 /* What a device on the roster has done. */
 enum {
@@ -71,6 +82,7 @@ struct plmm_agg_round {
     plmm_agg_config cfg;
     plmm_hash params_hash;
     plmm_lottery lottery;
+    plmm_known *known, *own_known; /* own_known or NULL: known is the driver's */
     plmm_agg_phase phase;
     bool replaying;
     uint64_t now_ms, deadline_ms;
@@ -123,6 +135,7 @@ struct plmm_agg_round {
     uint64_t *ack_seq;
     uint32_t ack_head, ack_tail;
     uint64_t *to, *to_too; /* receivers of the SENDs of a step */
+    plmm_common common;
 
     plmm_abort reason;
     plmm_hash model; /* published */
@@ -171,11 +184,13 @@ plmm_status plmm_agg_on_sealed(plmm_agg_round *m, plmm_agg_step *s);
 bool plmm_agg_roster_make(plmm_agg_round *m);
 /* The sealed roster becomes the session, and R1 begins. */
 void plmm_agg_begin(plmm_agg_round *m, plmm_agg_actions *out);
+/* Makes ready what is the same for all who are asked msg, if it is; no memory is no failure. */
+void plmm_agg_common_make(plmm_agg_round *m, plmm_message msg);
 /* The message that a device should have had last. */
 plmm_message plmm_agg_latest(const plmm_agg_round *m, uint64_t device);
 plmm_message plmm_agg_question(const plmm_agg_round *m);
 
-/* Out of the round, with the sentence: for what the sender signed. */
+/* Out of the round, with the sentence: for what the sender said. */
 plmm_status plmm_agg_refuse(plmm_agg_round *m, plmm_agg_step *s, const char *what);
 void plmm_agg_enter(plmm_agg_round *m, plmm_agg_actions *out, plmm_agg_phase phase);
 

@@ -53,6 +53,10 @@ static plmm_status config_check(const plmm_agg_config *c, plmm_error *err)
 plmm_status plmm_agg_round_new(plmm_agg_round **m, const plmm_agg_config *config, plmm_error *err)
 {
     PLMM_TRY(config_check(config, err));
+    const plmm_agg_config *c = config;
+    if (c->known != NULL && !plmm_known_of(c->known, &c->key, &c->registrar, c->params.expert)) {
+        return plmm_fail(err, PLMM_ERR_RANGE, "the table of known devices is another aggregator's");
+    }
     uint32_t room = config->checkins_max, table = 4;
     while (table < 2 * room) {
         table *= 2;
@@ -74,7 +78,12 @@ plmm_status plmm_agg_round_new(plmm_agg_round **m, const plmm_agg_config *config
     r->to = plmm_alloc((size_t)2 * room + 2, sizeof r->to[0]);
     r->keys_mask = 4 * table - 1;
     r->keys = plmm_alloc((size_t)4 * table, sizeof r->keys[0]);
-    if (r->slots == NULL || r->table == NULL || r->to == NULL || r->keys == NULL) {
+    r->known = config->known;
+    plmm_status rc = r->known != NULL ? PLMM_OK
+                                      : plmm_known_new(&r->own_known, &c->key, &c->registrar,
+                                                       c->params.expert, room, err);
+    r->known = r->own_known != NULL ? r->own_known : r->known;
+    if (rc != PLMM_OK || r->slots == NULL || r->table == NULL || r->to == NULL || r->keys == NULL) {
         plmm_agg_round_free(r);
         return plmm_fail(err, PLMM_ERR_NOMEM, "no memory for %u check-ins", room);
     }
@@ -97,10 +106,15 @@ void plmm_agg_round_free(plmm_agg_round *m)
     if (m->surplus != NULL) {
         plmm_wipe(m->surplus, m->session.n * sizeof m->surplus[0]);
     }
-    void *const blocks[] = {
-        m->keys,       m->slots,   m->table,     m->to,      m->slot_of, m->request, m->ids,
-        m->nodes,      m->near,    m->did,       m->boxes,   m->tags,    m->reveals, m->complaints,
-        m->reveal_has, m->sharers, m->ack_index, m->ack_seq, m->surplus, m->proving, m->escrows};
+    plmm_known_free(m->own_known);
+    if (m->slots != NULL) {
+        plmm_wipe(m->slots, m->slots_n * sizeof m->slots[0]);
+    }
+    void *const blocks[] = {m->keys,    m->slots,       m->table,   m->to,         m->slot_of,
+                            m->request, m->ids,         m->nodes,   m->near,       m->did,
+                            m->boxes,   m->tags,        m->reveals, m->complaints, m->reveal_has,
+                            m->sharers, m->ack_index,   m->ack_seq, m->surplus,    m->proving,
+                            m->escrows, m->common.bytes};
     for (size_t i = 0; i < sizeof blocks / sizeof blocks[0]; i++) {
         plmm_free(blocks[i]);
     }
@@ -227,8 +241,6 @@ static void emit_send(plmm_agg_actions *out, plmm_message msg, const uint64_t *t
         a->msg = msg;
         a->to = to;
         a->to_n = n;
-        a->same = msg == PLMM_MSG_INVITE || msg == PLMM_MSG_GO || msg == PLMM_MSG_SURVIVORS ||
-                  msg == PLMM_MSG_CHOSEN;
     }
 }
 
@@ -251,6 +263,7 @@ static void emit_question(plmm_agg_round *m, plmm_agg_actions *out, plmm_message
             m->to_too[others++] = id;
         }
     }
+    plmm_agg_common_make(m, msg);
     emit_send(out, msg, m->to, n);
     emit_send(out, PLMM_MSG_RESULT, m->to_too, others); /* not selected: come again */
 }

@@ -39,7 +39,7 @@ static void request_make(plmm_agg_round *m, const uint8_t *bulk)
     f.body_len = plmm_params_encode(f.body, &m->cfg.params);
     f.bulk_len = (uint32_t)len;
     plmm_bulk_hash(&f.bulk_hash, bulk, len);
-    plmm_frame_head(m->request, &head, &f, &m->cfg.key);
+    plmm_frame_sign(m->request, &head, &f, &m->cfg.key);
     memmove(m->request + head, bulk, len);
     m->roster = m->request + head;
     m->request_len = head + len;

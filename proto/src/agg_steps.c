@@ -1,5 +1,5 @@
 /* The aggregator's handling of each message of a device: every check first, then the record, then
- * the change. A device whose signature is good and whose message is not is out of the round. */
+ * the change. A device whose frame is authentic and whose message is not good is out of the round. */
 #include "agg_machine.h"
 #include "plmm/channels.h"
 
@@ -90,7 +90,7 @@ static plmm_status stale(plmm_agg_round *m, plmm_agg_step *s)
                      plmm_message_str(s->frame.type), (unsigned long long)s->frame.sender);
 }
 
-/* Signed by the device and wrong: it is out. */
+/* Of the device and wrong: it is out. */
 static plmm_status expel(plmm_agg_round *m, plmm_agg_step *s, plmm_refusal refusal,
                          const char *what)
 {
@@ -130,28 +130,35 @@ bool plmm_agg_admits(const plmm_agg_round *m, uint64_t device)
     return !rests && plmm_lottery_has(&m->lottery, device);
 }
 
-static plmm_status on_checkin(plmm_agg_round *m, plmm_agg_step *s)
+/* Whose it is: one whom the registrar certified, and who has the key of the frames with it. */
+static plmm_status checkin_check(plmm_agg_round *m, plmm_agg_step *s, plmm_checkin *c,
+                                 plmm_key *frames)
 {
-    plmm_checkin c;
     s->out->refusal = PLMM_REFUSAL_FORM;
-    PLMM_TRY(plmm_checkin_decode(&c, &s->frame, s->err));
+    PLMM_TRY(plmm_checkin_decode(c, &s->frame, s->err));
     s->out->refusal = PLMM_REFUSAL_CERTIFICATE;
-    PLMM_TRY(
-        plmm_certificate_check(&c.certificate, &m->cfg.registrar, m->cfg.params.expert, s->err));
+    PLMM_TRY(plmm_known_meet(m->known, frames, &c->certificate, s->err));
     s->out->refusal = PLMM_REFUSAL_SIGNATURE;
-    PLMM_TRY(plmm_frame_verify(&s->frame, &c.certificate.key, s->err));
+    PLMM_TRY(plmm_frame_authentic(&s->frame, frames, PLMM_TO_AGGREGATOR, s->err));
     s->out->refusal = PLMM_REFUSAL_NONE;
     s->out->from = s->frame.sender;
-    if (m->cfg.params.stream > 31 || (c.streams >> m->cfg.params.stream & 1) == 0) {
+    return PLMM_OK;
+}
+
+static plmm_status checkin_take(plmm_agg_round *m, plmm_agg_step *s, const plmm_checkin *c,
+                                const plmm_key *frames)
+{
+    if (m->cfg.params.stream > 31 || (c->streams >> m->cfg.params.stream & 1) == 0) {
         return plmm_fail(s->err, PLMM_ERR_PEER, "device %llu does not have mask stream %u",
                          (unsigned long long)s->frame.sender, m->cfg.params.stream);
     }
     plmm_away *away = &m->away[s->frame.sender % PLMM_AWAY];
     away->device = s->frame.sender;
-    memcpy(away->nonce, c.nonce, sizeof c.nonce);
-    bool other = !plmm_equal(&c.model, &m->cfg.params.model, sizeof c.model);
+    away->frames = *frames;
+    memcpy(away->nonce, c->nonce, sizeof c->nonce);
+    bool other = !plmm_equal(&c->model, &m->cfg.params.model, sizeof c->model);
     bool eligible =
-        m->resumed ? plmm_agg_epoch_has(m, &c.certificate) : plmm_agg_admits(m, s->frame.sender);
+        m->resumed ? plmm_agg_epoch_has(m, &c->certificate) : plmm_agg_admits(m, s->frame.sender);
     if (m->phase != PLMM_AGG_GATHER || other || !eligible) {
         repeat(m, s); /* the result: not selected, or another version to fetch */
         s->out->refusal = other       ? PLMM_REFUSAL_MODEL
@@ -163,20 +170,32 @@ static plmm_status on_checkin(plmm_agg_round *m, plmm_agg_step *s)
                          : !eligible ? "is not eligible in this round"
                                      : "checked in too late");
     }
-    if (plmm_agg_key_known(m, c.certificate.key.b)) {
+    if (plmm_agg_key_known(m, c->certificate.key.b)) {
         s->out->refusal = PLMM_REFUSAL_KEY;
         return plmm_fail(s->err, PLMM_ERR_PEER, "the key of device %llu is there under another id",
                          (unsigned long long)s->frame.sender);
     }
     take(m, s);
-    plmm_slot *slot = plmm_agg_seat(m, c.certificate.device);
-    slot->entry.certificate = c.certificate;
-    memcpy(slot->nonce, c.nonce, sizeof c.nonce);
+    plmm_slot *slot = plmm_agg_seat(m, c->certificate.device);
+    slot->entry.certificate = c->certificate;
+    slot->known = true;
+    slot->frames = *frames;
+    memcpy(slot->nonce, c->nonce, sizeof c->nonce);
     plmm_agg_key_note(m, slot, PLMM_KEY_IDENTITY);
     if (m->slots_n == (m->resumed ? m->seal.n : m->cfg.checkins_max)) {
         plmm_agg_close(m, s->out);
     }
     return PLMM_OK;
+}
+
+static plmm_status on_checkin(plmm_agg_round *m, plmm_agg_step *s)
+{
+    plmm_checkin c;
+    plmm_key frames;
+    plmm_status rc = checkin_check(m, s, &c, &frames);
+    rc = rc == PLMM_OK ? checkin_take(m, s, &c, &frames) : rc;
+    plmm_wipe(&frames, sizeof frames);
+    return rc;
 }
 
 /* Of a device that has its place: it may have begun anew, so what answers it is for this one. */
@@ -412,11 +431,11 @@ static plmm_status frame_check(plmm_agg_round *m, plmm_agg_step *s)
                          plmm_message_str(f->type));
     }
     s->out->refusal = PLMM_REFUSAL_SIGNATURE;
-    if (s->slot == NULL) {
+    if (s->slot == NULL || !s->slot->known) {
         return plmm_fail(s->err, PLMM_ERR_AUTH, "device %llu did not check in",
                          (unsigned long long)f->sender);
     }
-    PLMM_TRY(plmm_frame_verify(f, &s->slot->entry.certificate.key, s->err));
+    PLMM_TRY(plmm_frame_authentic(f, &s->slot->frames, PLMM_TO_AGGREGATOR, s->err));
     s->out->refusal = PLMM_REFUSAL_ROUND;
     s->out->from = f->sender;
     bool lobby = f->type == PLMM_MSG_CHECKIN || (f->type == PLMM_MSG_POLL && f->round == 0);

@@ -85,7 +85,7 @@ struct plmm_client_round {
 /* What one step works on. */
 typedef struct plmm_client_step {
     const plmm_client_event *event;
-    plmm_frame frame; /* EV_FRAME: decoded, signed by the aggregator, of this round */
+    plmm_frame frame; /* EV_FRAME: decoded, the aggregator's, of this round */
     plmm_client_actions *out;
     plmm_error *err;
 } plmm_client_step;

@@ -33,11 +33,19 @@ plmm_status plmm_client_round_new(plmm_client_round **m, const plmm_client_confi
         return plmm_fail(err, PLMM_ERR_NOMEM, "no memory for a round");
     }
     r->cfg = *config;
+    r->out = out;
+    r->out_cap = PLMM_FRAME_SMALL;
+    if (plmm_is_zero(&r->cfg.frames, sizeof r->cfg.frames)) {
+        const plmm_anchor *a = &config->policy.anchor;
+        if (plmm_frame_key(&r->cfg.frames, &config->key, &a->aggregator, a->expert, err) !=
+            PLMM_OK) {
+            plmm_client_round_free(r);
+            return PLMM_ERR_RANGE;
+        }
+    }
     r->link = plmm_is_zero(&config->link.value, sizeof config->link.value)
                   ? config->policy.anchor.link
                   : config->link;
-    r->out = out;
-    r->out_cap = PLMM_FRAME_SMALL;
     *m = r;
     return PLMM_OK;
 }
@@ -125,7 +133,7 @@ void plmm_client_compose(plmm_client_round *m, plmm_frame *f, size_t bulk_len)
     f->bulk_len = (uint32_t)bulk_len;
     plmm_bulk_hash(&f->bulk_hash, plmm_client_bulk(m), bulk_len);
     size_t head;
-    plmm_frame_head(m->out, &head, f, &m->cfg.key);
+    plmm_frame_head(m->out, &head, f, &m->cfg.frames, PLMM_TO_AGGREGATOR);
     memmove(m->out + head, plmm_client_bulk(m), bulk_len);
     m->out_len = head + bulk_len;
     m->acked = false;
@@ -377,7 +385,7 @@ static plmm_status frame_check(const plmm_client_round *m, const plmm_frame *f,
         return plmm_fail(err, PLMM_ERR_PEER, "the %s message is for somebody else",
                          plmm_message_str(f->type));
     }
-    PLMM_TRY(plmm_frame_verify(f, &m->cfg.policy.anchor.aggregator, err));
+    PLMM_TRY(plmm_frame_authentic(f, &m->cfg.frames, PLMM_TO_DEVICE, err));
     *refusal = PLMM_REFUSAL_ROUND;
     bool joined = m->state >= PLMM_CLIENT_ADVERTISED;
     bool lobby =
@@ -446,7 +454,7 @@ static plmm_status on_start(plmm_client_round *m, plmm_client_step *s)
         .certificate = m->cfg.certificate, .model = m->cfg.model, .streams = m->cfg.policy.streams};
     memcpy(c.nonce, m->nonce, sizeof c.nonce);
     f.body_len = plmm_checkin_encode(f.body, &c);
-    plmm_frame_head(m->out, &m->out_len, &f, &m->cfg.key);
+    plmm_frame_head(m->out, &m->out_len, &f, &m->cfg.frames, PLMM_TO_AGGREGATOR);
     m->state = PLMM_CLIENT_CHECKED_IN;
     m->heard_ms = m->now_ms;
     m->after = PLMM_AFTER_SEND;
@@ -489,7 +497,7 @@ static void upload_take(plmm_client_round *m, const plmm_hash *digest)
     plmm_client_frame_init(m, &f, m->os != NULL ? PLMM_MSG_CONTRIB : PLMM_MSG_MASKED);
     f.bulk_len = (uint32_t)plmm_client_round_payload(m);
     f.bulk_hash = *digest;
-    plmm_frame_head(m->upload, &m->upload_len, &f, &m->cfg.key);
+    plmm_frame_head(m->upload, &m->upload_len, &f, &m->cfg.frames, PLMM_TO_AGGREGATOR);
     m->state = PLMM_CLIENT_UPLOADED;
     m->after = PLMM_AFTER_UPLOAD;
     m->acked = false;
@@ -533,7 +541,7 @@ static void again(plmm_client_round *m, plmm_client_actions *out)
     plmm_frame f;
     size_t len;
     plmm_client_frame_init(m, &f, PLMM_MSG_POLL);
-    plmm_frame_head(m->poll, &len, &f, &m->cfg.key);
+    plmm_frame_head(m->poll, &len, &f, &m->cfg.frames, PLMM_TO_AGGREGATOR);
     emit_send(m, out, m->poll, len);
 }
 

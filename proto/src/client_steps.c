@@ -83,7 +83,7 @@ plmm_status plmm_client_on_invite(plmm_client_round *m, plmm_client_step *s)
     plmm_frame f;
     plmm_client_frame_init(m, &f, PLMM_MSG_ADVERT);
     f.body_len = plmm_advert_encode(f.body, &m->own.advert);
-    plmm_frame_head(m->out, &m->out_len, &f, &m->cfg.key);
+    plmm_frame_head(m->out, &m->out_len, &f, &m->cfg.frames, PLMM_TO_AGGREGATOR);
     m->acked = false;
     plmm_client_accept(m, s, PLMM_CLIENT_ADVERTISED, PLMM_AFTER_SEND);
     return PLMM_OK;

@@ -118,7 +118,7 @@ static plmm_chunk_request next_chunk(const plmm_fetch *f)
                                 .length = left < PLMM_CHUNK_MAX ? (uint32_t)left : PLMM_CHUNK_MAX};
 }
 
-plmm_status plmm_fetch_request(const plmm_fetch *f, const plmm_sign_sk *device_key,
+plmm_status plmm_fetch_request(const plmm_fetch *f, const plmm_key *frames,
                                uint8_t out[PLMM_FRAME_SMALL], size_t *len, plmm_error *err)
 {
     if (f->complete) {
@@ -134,7 +134,7 @@ plmm_status plmm_fetch_request(const plmm_fetch *f, const plmm_sign_sk *device_k
         q.type = PLMM_MSG_GET_CHUNK;
         q.body_len = plmm_chunk_request_encode(q.body, &c);
     }
-    plmm_frame_head(out, len, &q, device_key);
+    plmm_frame_head(out, len, &q, frames, PLMM_TO_AGGREGATOR);
     return PLMM_OK;
 }
 
@@ -199,8 +199,8 @@ static plmm_status take_chunk(plmm_fetch *f, const plmm_frame *a, plmm_fetch_par
     return advance(f, err);
 }
 
-plmm_status plmm_fetch_receive(plmm_fetch *f, const uint8_t *bytes, size_t len,
-                               plmm_fetch_part *part, plmm_error *err)
+plmm_status plmm_fetch_receive(plmm_fetch *f, const plmm_key *frames, const uint8_t *bytes,
+                               size_t len, plmm_fetch_part *part, plmm_error *err)
 {
     plmm_frame a;
     plmm_fetch next = *f;
@@ -210,7 +210,7 @@ plmm_status plmm_fetch_receive(plmm_fetch *f, const uint8_t *bytes, size_t len,
         a.receiver != f->device) {
         return plmm_fail(err, PLMM_ERR_PEER, "an answer for somebody else");
     }
-    PLMM_TRY(plmm_frame_verify(&a, &f->anchor.aggregator, err));
+    PLMM_TRY(plmm_frame_authentic(&a, frames, PLMM_TO_DEVICE, err));
     next.bytes_down += len;
     if (a.type == PLMM_MSG_MANIFEST && !f->have_manifest) {
         PLMM_TRY(take_manifest(&next, &a, err));
@@ -228,7 +228,7 @@ plmm_status plmm_fetch_receive(plmm_fetch *f, const uint8_t *bytes, size_t len,
 /* ---- the aggregator's side ---- */
 
 plmm_status plmm_fetch_query_decode(plmm_fetch_query *q, const uint8_t *bytes, size_t len,
-                                    const char *expert, const plmm_sign_pk *key, plmm_error *err)
+                                    const char *expert, const plmm_key *frames, plmm_error *err)
 {
     plmm_frame f;
     plmm_fetch_query r = {0};
@@ -236,7 +236,7 @@ plmm_status plmm_fetch_query_decode(plmm_fetch_query *q, const uint8_t *bytes, s
     if (strcmp(f.expert, expert) != 0 || f.receiver != PLMM_AGGREGATOR_ID || f.bulk_len != 0) {
         return plmm_fail(err, PLMM_ERR_PEER, "a request for somebody else");
     }
-    PLMM_TRY(plmm_frame_verify(&f, key, err));
+    PLMM_TRY(plmm_frame_authentic(&f, frames, PLMM_TO_AGGREGATOR, err));
     r.device = f.sender;
     if (f.type == PLMM_MSG_GET_MANIFEST) {
         r.is_manifest = true;
@@ -258,20 +258,20 @@ plmm_status plmm_fetch_query_decode(plmm_fetch_query *q, const uint8_t *bytes, s
 
 plmm_status plmm_fetch_answer_manifest(uint8_t out[PLMM_FRAME_SMALL], size_t *len,
                                        const plmm_manifest *m, uint64_t device,
-                                       const plmm_sign_sk *key, plmm_error *err)
+                                       const plmm_key *frames, plmm_error *err)
 {
     plmm_frame a = {.type = PLMM_MSG_MANIFEST, .sender = PLMM_AGGREGATOR_ID, .receiver = device};
     size_t n;
     PLMM_TRY(plmm_manifest_encode(a.body, &n, m, err));
     a.body_len = (uint32_t)n;
     memcpy(a.expert, m->expert, sizeof a.expert);
-    plmm_frame_head(out, len, &a, key);
+    plmm_frame_head(out, len, &a, frames, PLMM_TO_DEVICE);
     return PLMM_OK;
 }
 
 plmm_status plmm_fetch_answer_chunk(uint8_t out[PLMM_FRAME_SMALL], size_t *len,
                                     const plmm_fetch_query *q, const char *expert,
-                                    const uint8_t *data, size_t data_len, const plmm_sign_sk *key,
+                                    const uint8_t *data, size_t data_len, const plmm_key *frames,
                                     plmm_error *err)
 {
     PLMM_TRY(plmm_expert_check(expert, err));
@@ -290,6 +290,6 @@ plmm_status plmm_fetch_answer_chunk(uint8_t out[PLMM_FRAME_SMALL], size_t *len,
     a.body_len = plmm_chunk_request_encode(a.body, &c);
     memcpy(a.expert, expert, strlen(expert));
     plmm_bulk_hash(&a.bulk_hash, data, data_len);
-    plmm_frame_head(out, len, &a, key);
+    plmm_frame_head(out, len, &a, frames, PLMM_TO_DEVICE);
     return PLMM_OK;
 }

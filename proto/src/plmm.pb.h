@@ -13,7 +13,7 @@
 typedef PB_BYTES_ARRAY_T(32) plmm_v1_Envelope_session_t;
 typedef PB_BYTES_ARRAY_T(3072) plmm_v1_Envelope_body_t;
 typedef PB_BYTES_ARRAY_T(32) plmm_v1_Envelope_bulk_digest_t;
-typedef PB_BYTES_ARRAY_T(64) plmm_v1_Envelope_signature_t;
+typedef PB_BYTES_ARRAY_T(64) plmm_v1_Envelope_authenticator_t;
 typedef struct _plmm_v1_Envelope {
     uint32_t version; /* 1 */
     uint32_t type; /* plmm_message */
@@ -26,7 +26,10 @@ typedef struct _plmm_v1_Envelope {
     plmm_v1_Envelope_body_t body; /* the message of the type, below */
     uint32_t bulk_length;
     plmm_v1_Envelope_bulk_digest_t bulk_digest; /* plmm/bulk.h of the bulk, absent if there is none */
-    plmm_v1_Envelope_signature_t signature; /* Ed25519 by the sender's identity over the envelope without this field */
+    /* What says whose it is, over the envelope without this field: 16 octets, a MAC for the direction under
+ the key that the device and the aggregator share; of SEAL_REQUEST and SEAL 64 octets, Ed25519 by the sender's
+ identity */
+    plmm_v1_Envelope_authenticator_t authenticator;
 } plmm_v1_Envelope;
 
 typedef PB_BYTES_ARRAY_T(32) plmm_v1_Checkin_key_t;
@@ -218,7 +221,7 @@ extern "C" {
 #define plmm_v1_Envelope_body_tag                9
 #define plmm_v1_Envelope_bulk_length_tag         10
 #define plmm_v1_Envelope_bulk_digest_tag         11
-#define plmm_v1_Envelope_signature_tag           12
+#define plmm_v1_Envelope_authenticator_tag       12
 #define plmm_v1_Checkin_key_tag                  1
 #define plmm_v1_Checkin_certificate_tag          2
 #define plmm_v1_Checkin_model_tag                3
@@ -316,7 +319,7 @@ X(a, STATIC,   SINGULAR, UINT64,   receiver,          8) \
 X(a, STATIC,   SINGULAR, BYTES,    body,              9) \
 X(a, STATIC,   SINGULAR, UINT32,   bulk_length,      10) \
 X(a, STATIC,   SINGULAR, BYTES,    bulk_digest,      11) \
-X(a, STATIC,   SINGULAR, BYTES,    signature,        12)
+X(a, STATIC,   SINGULAR, BYTES,    authenticator,    12)
 #define plmm_v1_Envelope_CALLBACK NULL
 #define plmm_v1_Envelope_DEFAULT NULL
 

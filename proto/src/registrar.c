@@ -421,7 +421,7 @@ static void answer_frame(request *q, const plmm_registrar *r)
     memcpy(f.expert, r->cfg.expert, sizeof f.expert);
     (void)snprintf(a.text, sizeof a.text, "%s", q->out->text);
     f.body_len = plmm_seal_answer_encode(f.body, &a);
-    plmm_frame_head(q->out->frame, &q->out->frame_len, &f, &r->cfg.key);
+    plmm_frame_sign(q->out->frame, &q->out->frame_len, &f, &r->cfg.key);
 }
 
 plmm_status plmm_registrar_seal(plmm_registrar *r, const uint8_t *bytes, size_t len,

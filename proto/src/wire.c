@@ -14,13 +14,29 @@ _Static_assert(sizeof(((plmm_v1_Envelope *)0)->body.bytes) == PLMM_BODY_MAX, "as
 _Static_assert(sizeof(((plmm_v1_Envelope *)0)->expert) == PLMM_EXPERT_MAX + 1, "as in limits.h");
 
 static const char *const LABEL = "frame.v1";
+static const char *const LABEL_KEY = "frame.ky";
+static const char *const LABEL_TAG[] = {
+    [PLMM_TO_AGGREGATOR] = "frame.up", [PLMM_TO_DEVICE] = "frame.dn"};
 static const uint8_t MAGIC[4] = {'P', 'L', 'M', '1'};
-enum { SIGNATURE_FIELD = 2 + 64 }; /* the last field of a signed envelope: tag, length, octets */
+
+/* The last field of an envelope: number and kind, length, octets. */
+enum { FIELD = 2, SIGNATURE = 64, FIELD_NAME = plmm_v1_Envelope_authenticator_tag << 3 | 2 };
+_Static_assert(FIELD_NAME < 128 && SIGNATURE < 128, "one octet each");
 
 bool plmm_message_known(uint32_t type)
 {
     return (type > 0 && type <= PLMM_MSG_SEAL) ||
            (type >= PLMM_MSG_CONTRIB && type < PLMM_MSG_COUNT);
+}
+
+bool plmm_message_signed(uint32_t type)
+{
+    return type == PLMM_MSG_SEAL_REQUEST || type == PLMM_MSG_SEAL;
+}
+
+static uint32_t authenticator_octets(uint32_t type)
+{
+    return plmm_message_signed(type) ? SIGNATURE : PLMM_TAG_BYTES;
 }
 
 const char *plmm_message_str(uint32_t type)
@@ -62,7 +78,7 @@ void plmm_bulk_hash(plmm_hash *out, const uint8_t *bulk, size_t len)
     }
 }
 
-/* What is signed: the digest of the envelope without its signature. */
+/* What signature or tag is over: the digest of the envelope without it. */
 static void signed_digest(plmm_hash *out, const uint8_t *envelope, size_t len)
 {
     plmm_hash_bytes(out, LABEL, envelope, len);
@@ -93,11 +109,12 @@ static plmm_status envelope_check(const plmm_v1_Envelope *e, uint32_t bulk, plmm
     if (plmm_expert_check(e->expert, NULL) != PLMM_OK) {
         return plmm_fail(err, PLMM_ERR_WIRE, "frame names no possible expert");
     }
-    if ((e->session.size != 0 && e->session.size != 32) || e->signature.size != 64) {
+    if ((e->session.size != 0 && e->session.size != 32) ||
+        e->authenticator.size != authenticator_octets(e->type)) {
         return plmm_fail(err, PLMM_ERR_WIRE,
-                         "frame has a session of %u octets, must be 0 or 32, and a signature of "
-                         "%u, must be 64",
-                         e->session.size, e->signature.size);
+                         "frame has a session of %u octets, must be 0 or 32, and an authenticator "
+                         "of %u, must be %u",
+                         e->session.size, e->authenticator.size, authenticator_octets(e->type));
     }
     if (e->bulk_length != bulk || e->bulk_digest.size != (bulk > 0 ? 32 : 0)) {
         return plmm_fail(err, PLMM_ERR_WIRE,
@@ -122,7 +139,11 @@ static void frame_fill(plmm_frame *f, const plmm_v1_Envelope *e)
     memcpy(f->body, e->body.bytes, e->body.size);
     f->bulk_len = e->bulk_length;
     memcpy(f->bulk_hash.b, e->bulk_digest.bytes, e->bulk_digest.size);
-    memcpy(f->signature.b, e->signature.bytes, sizeof f->signature.b);
+    if (plmm_message_signed(e->type)) {
+        memcpy(f->signature.b, e->authenticator.bytes, sizeof f->signature.b);
+    } else {
+        memcpy(f->tag.b, e->authenticator.bytes, sizeof f->tag.b);
+    }
 }
 
 plmm_status plmm_frame_peek(plmm_frame *f, const uint8_t *in, size_t len, plmm_error *err)
@@ -151,7 +172,7 @@ plmm_status plmm_frame_peek(plmm_frame *f, const uint8_t *in, size_t len, plmm_e
     }
     PLMM_TRY(envelope_check(&e, bulk, err));
     frame_fill(f, &e);
-    signed_digest(&f->signed_hash, envelope, n - SIGNATURE_FIELD);
+    signed_digest(&f->signed_hash, envelope, n - FIELD - e.authenticator.size);
     return PLMM_OK;
 }
 
@@ -172,29 +193,47 @@ plmm_status plmm_frame_decode(plmm_frame *f, const uint8_t *in, size_t len, plmm
     return PLMM_OK;
 }
 
+/* ---- whose it is ---- */
+
+plmm_status plmm_frame_key(plmm_key *out, const plmm_sign_sk *own, const plmm_sign_pk *peer,
+                           const char *expert, plmm_error *err)
+{
+    _Static_assert(PLMM_EXPERT_MAX <= (int)PLMM_AGREE_INFO_MAX, "a name fits");
+    PLMM_TRY(plmm_expert_check(expert, err));
+    return plmm_identity_agree(out, own, peer, LABEL_KEY, expert, strlen(expert), err);
+}
+
+static plmm_status not_authentic(const plmm_frame *f, const char *how, plmm_error *err)
+{
+    return plmm_fail(err, PLMM_ERR_AUTH, "the %s message of %s %llu is not %s by its key",
+                     plmm_message_str(f->type),
+                     f->sender == PLMM_AGGREGATOR_ID  ? "aggregator"
+                     : f->sender == PLMM_REGISTRAR_ID ? "registrar"
+                                                      : "device",
+                     (unsigned long long)f->sender, how);
+}
+
+plmm_status plmm_frame_authentic(const plmm_frame *f, const plmm_key *key, plmm_way way,
+                                 plmm_error *err)
+{
+    bool good = !plmm_message_signed(f->type) &&
+                plmm_mac_verify(&f->tag, key, LABEL_TAG[way], f->signed_hash.b,
+                                sizeof f->signed_hash.b, NULL) == PLMM_OK;
+    return good ? PLMM_OK : not_authentic(f, "authenticated", err);
+}
+
 plmm_status plmm_frame_verify(const plmm_frame *f, const plmm_sign_pk *key, plmm_error *err)
 {
-    if (plmm_verify(&f->signature, key, LABEL, f->signed_hash.b, sizeof f->signed_hash.b, NULL) !=
-        PLMM_OK) {
-        return plmm_fail(err, PLMM_ERR_AUTH, "the %s message of %s %llu is not signed by its key",
-                         plmm_message_str(f->type),
-                         f->sender == PLMM_AGGREGATOR_ID  ? "aggregator"
-                         : f->sender == PLMM_REGISTRAR_ID ? "registrar"
-                                                          : "device",
-                         (unsigned long long)f->sender);
-    }
-    return PLMM_OK;
+    bool good =
+        plmm_message_signed(f->type) && plmm_verify(&f->signature, key, LABEL, f->signed_hash.b,
+                                                    sizeof f->signed_hash.b, NULL) == PLMM_OK;
+    return good ? PLMM_OK : not_authentic(f, "signed", err);
 }
 
-static size_t envelope_encode(uint8_t *out, const plmm_v1_Envelope *e)
-{
-    pb_ostream_t os = pb_ostream_from_buffer(out, PLMM_ENVELOPE_MAX);
-    PLMM_ASSERT(pb_encode(&os, plmm_v1_Envelope_fields, e));
-    return os.bytes_written;
-}
+/* ---- writing ---- */
 
-void plmm_frame_head(uint8_t out[PLMM_FRAME_SMALL], size_t *len, const plmm_frame *f,
-                     const plmm_sign_sk *sk)
+/* All of a frame's head but the authenticator. */
+static size_t head_put(uint8_t *out, plmm_hash *digest, const plmm_frame *f)
 {
     PLMM_ASSERT(plmm_message_known(f->type) && f->body_len <= PLMM_BODY_MAX);
     PLMM_ASSERT(f->bulk_len <= PLMM_BULK_MAX && plmm_expert_check(f->expert, NULL) == PLMM_OK);
@@ -215,15 +254,54 @@ void plmm_frame_head(uint8_t out[PLMM_FRAME_SMALL], size_t *len, const plmm_fram
     memcpy(e.bulk_digest.bytes, f->bulk_hash.b, sizeof f->bulk_hash.b);
 
     uint8_t *envelope = out + PLMM_FRAME_PREFIX;
-    plmm_hash h;
-    signed_digest(&h, envelope, envelope_encode(envelope, &e));
-    plmm_signature sig;
-    plmm_sign(&sig, sk, LABEL, h.b, sizeof h.b);
-    e.signature.size = sizeof sig.b;
-    memcpy(e.signature.bytes, sig.b, sizeof sig.b);
-    size_t n = envelope_encode(envelope, &e);
+    pb_ostream_t os = pb_ostream_from_buffer(envelope, PLMM_ENVELOPE_MAX);
+    PLMM_ASSERT(pb_encode(&os, plmm_v1_Envelope_fields, &e));
+    size_t n = os.bytes_written;
+    signed_digest(digest, envelope, n);
     memcpy(out, MAGIC, sizeof MAGIC);
-    plmm_store_le32(out + 4, (uint32_t)n);
+    plmm_store_le32(out + 4, (uint32_t)(n + FIELD + authenticator_octets(f->type)));
     plmm_store_le32(out + 8, f->bulk_len);
-    *len = PLMM_FRAME_PREFIX + n;
+    return PLMM_FRAME_PREFIX + n;
+}
+
+static void authenticator_put(uint8_t *out, size_t *len, const void *octets, size_t n)
+{
+    out[*len] = FIELD_NAME;
+    out[*len + 1] = (uint8_t)n;
+    memcpy(out + *len + FIELD, octets, n);
+    *len += FIELD + n;
+}
+
+void plmm_frame_begin(uint8_t out[PLMM_FRAME_SMALL], size_t *len, plmm_hash *digest,
+                      const plmm_frame *f)
+{
+    PLMM_ASSERT(!plmm_message_signed(f->type));
+    *len = head_put(out, digest, f);
+}
+
+void plmm_frame_finish(uint8_t out[PLMM_FRAME_SMALL], size_t *len, const plmm_hash *digest,
+                       const plmm_key *key, plmm_way way)
+{
+    plmm_tag tag;
+    plmm_mac(&tag, key, LABEL_TAG[way], digest->b, sizeof digest->b);
+    authenticator_put(out, len, tag.b, sizeof tag.b);
+}
+
+void plmm_frame_head(uint8_t out[PLMM_FRAME_SMALL], size_t *len, const plmm_frame *f,
+                     const plmm_key *key, plmm_way way)
+{
+    plmm_hash digest;
+    plmm_frame_begin(out, len, &digest, f);
+    plmm_frame_finish(out, len, &digest, key, way);
+}
+
+void plmm_frame_sign(uint8_t out[PLMM_FRAME_SMALL], size_t *len, const plmm_frame *f,
+                     const plmm_sign_sk *sk)
+{
+    plmm_hash digest;
+    plmm_signature sig;
+    PLMM_ASSERT(plmm_message_signed(f->type));
+    *len = head_put(out, &digest, f);
+    plmm_sign(&sig, sk, LABEL, digest.b, sizeof digest.b);
+    authenticator_put(out, len, sig.b, sizeof sig.b);
 }

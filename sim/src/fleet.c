@@ -312,7 +312,8 @@ static plmm_status expert_registrar(fleet *f, expert *e, plmm_error *err)
     PLMM_TRY(rc);
     plmm_link first;
     plmm_registrar_link(e->sealer, &first, &e->link);
-    return PLMM_OK;
+    return plmm_known_new(&e->known, &e->key, &e->registrar, e->name, (uint32_t)f->data.n_devices,
+                          err);
 }
 
 static plmm_status expert_policy(fleet *f, expert *e, plmm_error *err)

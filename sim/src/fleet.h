@@ -78,6 +78,7 @@ typedef struct client {
     plmm_channels *channels; /* NULL: none yet, or none at all */
     uint64_t id;             /* at the expert: device + 1 */
     plmm_sign_sk key;
+    plmm_key frames; /* of the frames with the aggregator; zero: not made yet */
     plmm_certificate certificate;
     plmm_hash version; /* that it has */
     uint64_t version_no;
@@ -134,6 +135,7 @@ typedef struct expert {
     plmm_sign_sk key, registrar_key;
     plmm_sign_pk key_public, registrar;
     plmm_registrar *sealer; /* the registrar of this expert */
+    plmm_known *known;      /* the devices that its aggregator has met */
     uint64_t *enrolled;     /* [devices] ids */
     plmm_link link;         /* last opened link of its chain */
     plmm_policy policy;     /* of its devices */
@@ -251,6 +253,8 @@ PLMM_NODISCARD plmm_status client_back(fleet *f, client *c, plmm_error *err);
 PLMM_NODISCARD plmm_status client_trained(fleet *f, client *c, plmm_error *err);
 PLMM_NODISCARD plmm_status client_mask(fleet *f, client *c, plmm_error *err);
 PLMM_NODISCARD plmm_status client_linked(fleet *f, client *c, plmm_error *err);
+/* Makes the key of its frames with the aggregator, if it has none yet. */
+PLMM_NODISCARD plmm_status client_frames(fleet *f, client *c, plmm_error *err);
 void client_free(client *c);
 
 /* ---- fleet_agg.c ---- */

@@ -41,9 +41,7 @@ static plmm_status send_all(fleet *f, group *g, const plmm_agg_action *a, plmm_e
     plmm_status rc = PLMM_OK;
     size_t len = 0;
     for (uint32_t i = 0; i < a->to_n && rc == PLMM_OK; i++) {
-        if (i == 0 || !a->same) {
-            rc = plmm_agg_round_render(g->m, a->msg, a->to[i], frame, cap, &len, err);
-        }
+        rc = plmm_agg_round_render(g->m, a->msg, a->to[i], frame, cap, &len, err);
         if (rc == PLMM_OK && a->to[i] >= 1 && a->to[i] <= f->data.n_devices) {
             client *c = fleet_client(f, g->expert, (uint32_t)(a->to[i] - 1));
             rc = fleet_send(f, c, TO_CLIENT, (span){frame, len}, (span){NULL, 0}, err);

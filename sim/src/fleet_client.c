@@ -31,18 +31,29 @@ void client_free(client *c)
     plmm_free(c->spent);
     plmm_feedback_free(&c->feedback);
     plmm_wipe(&c->key, sizeof c->key);
+    plmm_wipe(&c->frames, sizeof c->frames);
     *c = (client){0};
+}
+
+plmm_status client_frames(fleet *f, client *c, plmm_error *err)
+{
+    const plmm_anchor *a = &f->experts[c->expert].policy.anchor;
+    return plmm_is_zero(&c->frames, sizeof c->frames)
+               ? plmm_frame_key(&c->frames, &c->key, &a->aggregator, a->expert, err)
+               : PLMM_OK;
 }
 
 static plmm_status new_machine(fleet *f, client *c, plmm_error *err)
 {
     expert *e = &f->experts[c->expert];
+    PLMM_TRY(client_frames(f, c, err));
     if (c->channels == NULL && f->cfg->secagg.channels > 0) {
         PLMM_TRY(plmm_channels_new(&c->channels, f->cfg->secagg.channels, err));
     }
     plmm_client_config config = {.policy = e->policy,
                                  .certificate = c->certificate,
                                  .key = c->key,
+                                 .frames = c->frames,
                                  .model = c->version,
                                  .last_round = c->last_round,
                                  .last_attempt = c->last_attempt,
@@ -55,6 +66,7 @@ static plmm_status new_machine(fleet *f, client *c, plmm_error *err)
     }
     plmm_status rc = plmm_client_round_new(&c->m, &config, err);
     plmm_wipe(&config.key, sizeof config.key);
+    plmm_wipe(&config.frames, sizeof config.frames);
     return rc;
 }
 

@@ -33,6 +33,7 @@ void expert_free(fleet *f, expert *e)
     plmm_free(e->groups);
     plmm_free(e->enrolled);
     plmm_registrar_free(e->sealer);
+    plmm_known_free(e->known);
     for (size_t k = 0; k < SIM_KINDS; k++) {
         plmm_examples_free(&e->questions[k]);
     }
@@ -213,6 +214,7 @@ static plmm_status begin_group(fleet *f, expert *e, group *g, uint32_t n, uint32
                            .registrar = e->registrar,
                            .link = e->link,
                            .tree = e->tree,
+                           .known = e->known,
                            .checkins_max = n > c->secagg.cohort ? n : c->secagg.cohort,
                            .over_ppm = (uint32_t)(c->secagg.over * 1e6 + 0.5),
                            .gather_ms = c->secagg.gather_ms,

@@ -42,22 +42,24 @@ plmm_status version_publish(fleet *f, expert *e, const plmm_adapter *adapter, ui
 }
 
 /* The aggregator's answer to one request: head, and for a chunk the octets behind it. */
-static plmm_status answer(const expert *e, const client *c, const uint8_t *request, size_t len,
+static plmm_status answer(expert *e, const client *c, const uint8_t *request, size_t len,
                           bytes *out, plmm_error *err)
 {
+    plmm_key frames;
     plmm_fetch_query q;
     uint8_t head[PLMM_FRAME_SMALL];
     size_t head_len = 0;
     const uint8_t *tail = NULL;
     size_t tail_len = 0;
-    PLMM_TRY(plmm_fetch_query_decode(&q, request, len, e->name, &c->certificate.key, err));
+    PLMM_TRY(plmm_known_meet(e->known, &frames, &c->certificate, err));
+    PLMM_TRY(plmm_fetch_query_decode(&q, request, len, e->name, &frames, err));
     if (q.is_manifest) {
-        PLMM_TRY(plmm_fetch_answer_manifest(head, &head_len, &e->manifest, q.device, &e->key, err));
+        PLMM_TRY(plmm_fetch_answer_manifest(head, &head_len, &e->manifest, q.device, &frames, err));
     } else {
         tail = e->file.p + q.offset;
         tail_len = q.length;
         PLMM_TRY(
-            plmm_fetch_answer_chunk(head, &head_len, &q, e->name, tail, tail_len, &e->key, err));
+            plmm_fetch_answer_chunk(head, &head_len, &q, e->name, tail, tail_len, &frames, err));
     }
     PLMM_TRY(bytes_copy(out, head, head_len, err));
     uint8_t *p = plmm_grow(out->p, out->len, head_len + tail_len, 1);
@@ -81,7 +83,7 @@ static plmm_status exchange(fleet *f, client *c, plmm_fetch *fetch, uint64_t *ms
     size_t len = 0;
     bytes reply = {0};
     plmm_fetch_part part;
-    PLMM_TRY(plmm_fetch_request(fetch, &c->key, request, &len, err));
+    PLMM_TRY(plmm_fetch_request(fetch, &c->frames, request, &len, err));
     plmm_delivery up = plmm_delivery_draw(&f->cfg->faults, f->seed, f->frames++, len, t->up_kbps);
     plmm_status rc = answer(e, c, request, len, &reply, err);
     if (rc == PLMM_OK) {
@@ -90,7 +92,7 @@ static plmm_status exchange(fleet *f, client *c, plmm_fetch *fetch, uint64_t *ms
         *ms += up.after_ms[0] + down.after_ms[0];
         fleet_group_of(f, c)->record.bytes_version +=
             len * (1 + up.lost) + reply.len * (1 + down.lost);
-        rc = plmm_fetch_receive(fetch, reply.p, reply.len, &part, err);
+        rc = plmm_fetch_receive(fetch, &c->frames, reply.p, reply.len, &part, err);
     }
     bytes_free(&reply);
     return rc;
@@ -102,6 +104,7 @@ plmm_status version_fetch(fleet *f, client *c, uint64_t *ms, plmm_error *err)
     plmm_fetch fetch;
     plmm_fetch_init(&fetch, &e->policy.anchor, c->id, &e->hash, c->version_no);
     *ms = 0;
+    PLMM_TRY(client_frames(f, c, err));
     while (!fetch.complete) {
         PLMM_TRY(exchange(f, c, &fetch, ms, err));
     }

@@ -39,7 +39,7 @@ static void ask(const fleet *f, plmm_registrar *r, forgery *g)
     static plmm_frame frame;
     plmm_seal_answer said;
     plmm_enrolled all = {f->enrolled, f->enrolled_n};
-    fleet_bytes b = forge_seal(g, &f->agg_sk);
+    fleet_bytes b = forge_sign(f, g, &f->agg_sk);
     if (plmm_registrar_seal(r, b.p, b.len, &all, &a, NULL) == PLMM_OK) {
         PLMM_ASSERT(plmm_frame_decode(&frame, a.frame, a.frame_len, NULL) == PLMM_OK);
         PLMM_ASSERT(plmm_frame_verify(&frame, &f->anchor.registrar, NULL) == PLMM_OK);

@@ -126,13 +126,14 @@ typedef struct liar {
     size_t payload_len;
 } liar;
 
-/* The head of its upload, rewritten for a vector that is three octets short, and signed. */
+/* The head of its upload, rewritten for a vector that is three octets short, and authentic. */
 static void shorten(liar *l, const plmm_client_action *a)
 {
     plmm_frame f;
     plmm_error err = {0};
     plmm_sign_pk pk;
     plmm_sign_sk key;
+    plmm_key frames = {{0}};
     uint8_t whole[1 << 15];
     size_t len = 0;
     memcpy(whole, a->bytes, a->len);
@@ -141,7 +142,10 @@ static void shorten(liar *l, const plmm_client_action *a)
     fleet_keys(LIAR, &pk, &key);
     f.bulk_len = (uint32_t)l->payload_len - 3;
     plmm_bulk_hash(&f.bulk_hash, l->vector, f.bulk_len);
-    plmm_frame_head(l->out + l->len, &len, &f, &key);
+    plmm_anchor anchor = fleet_anchor();
+    CHECK(plmm_frame_key(&frames, &key, &anchor.aggregator, FLEET_EXPERT, &err) == PLMM_OK, "%s",
+          err.msg);
+    plmm_frame_head(l->out + l->len, &len, &f, &frames, PLMM_TO_AGGREGATOR);
     memcpy(l->out + l->len + len, l->vector, f.bulk_len);
     l->len += len + f.bulk_len;
     l->lied = true;

@@ -61,7 +61,7 @@ static bool mirror_tap(fleet *f, uint32_t from, uint32_t to, fleet_bytes *frame,
         forge_open(&mine, &s->own);
         memcpy(g.bulk + at, mine.bulk, PLMM_BOX);
         plmm_free(frame->p);
-        *frame = forge_seal(&g, &f->agg_sk);
+        *frame = forge_down(f, &g, to);
         s->told++;
     }
     return true;
@@ -113,7 +113,7 @@ static bool mirror_member_tap(fleet *f, uint32_t from, uint32_t to, fleet_bytes 
         uint8_t *record = g.bulk + plmm_set_bytes(f->n) + member[0] * (PLMM_ONESHOT_NONCE + box);
         memcpy(record, mine.bulk, PLMM_ONESHOT_NONCE + box); /* nonce; the box for seat 0 */
         plmm_free(frame->p);
-        *frame = forge_seal(&g, &f->agg_sk);
+        *frame = forge_down(f, &g, to);
         s->told++;
     }
     return true;
@@ -149,7 +149,7 @@ static bool go_tap(fleet *f, uint32_t from, uint32_t to, fleet_bytes *frame, voi
     forge_open(&g, frame);
     forge_clear(g.bulk, to < N / 2 ? 18 : 2);
     plmm_free(frame->p);
-    *frame = forge_seal(&g, &f->agg_sk);
+    *frame = forge_down(f, &g, to);
     s->told++;
     return true;
 }
@@ -183,7 +183,7 @@ static void feed_other(fleet *f, uint32_t to, const fleet_bytes *like, uint32_t 
     memset(g.bulk, 0xff, sizeof g.bulk);
     g.bulk[plmm_set_bytes(f->n) - 1] = (uint8_t)((1u << (f->n % 8 == 0 ? 8 : f->n % 8)) - 1);
     g.f.bulk_len = plmm_set_bytes(f->n);
-    fleet_bytes b = forge_seal(&g, &f->agg_sk);
+    fleet_bytes b = forge_down(f, &g, to);
     fleet_client_event(
         f, to, (plmm_client_event){.type = PLMM_CLIENT_EV_FRAME, .bytes = b.p, .len = b.len}, &rc);
     CHECK(rc == PLMM_ERR_PEER && plmm_client_round_state(f->d[to].m) == before &&
@@ -237,7 +237,7 @@ static bool rename_tap(fleet *f, uint32_t from, uint32_t to, fleet_bytes *frame,
     }
     g.f.type = type == PLMM_MSG_CONTRIB ? PLMM_MSG_MASKED : PLMM_MSG_CONTRIB;
     plmm_free(frame->p);
-    *frame = forge_seal(&g, &f->d[3].cfg.key);
+    *frame = forge_up(f, &g, 3);
     s->told++;
     return true;
 }
@@ -291,7 +291,7 @@ static bool many_tap(fleet *f, uint32_t from, uint32_t to, fleet_bytes *frame, v
     plmm_round_seal_sign(&h.seal, "medicine", &f->registrar_sk);
     g.f.body_len = plmm_roster_head_encode(g.f.body, &h);
     plmm_free(frame->p);
-    *frame = forge_seal(&g, &f->agg_sk);
+    *frame = forge_down(f, &g, to);
     s->told++;
     return true;
 }
@@ -342,7 +342,7 @@ static bool nobody_tap(fleet *f, uint32_t from, uint32_t to, fleet_bytes *frame,
         g.f.bulk_len = f->n * 8;
     }
     plmm_free(frame->p);
-    *frame = forge_seal(&g, &f->agg_sk);
+    *frame = forge_down(f, &g, to);
     s->told++;
     return true;
 }

@@ -577,7 +577,7 @@ static bool tap(fleet *f, uint32_t from, uint32_t to, fleet_bytes *frame, void *
     if (to == 0 && g.f.type == c->r->type) {
         c->r->lie(f, &g, to);
         plmm_free(frame->p);
-        *frame = forge_seal(&g, &f->agg_sk);
+        *frame = forge_down(f, &g, to);
         c->told++;
     }
     return true;
@@ -673,7 +673,7 @@ static void split_deliver(fleet *f, split_ctx *c)
                 g.f.bulk_len += PLMM_TAG_BYTES;
             }
         }
-        fleet_enqueue(f, FLEET_AGG, i, forge_seal(&g, &f->agg_sk));
+        fleet_enqueue(f, FLEET_AGG, i, forge_down(f, &g, i));
     }
 }
 
@@ -699,7 +699,7 @@ static bool split_tap(fleet *f, uint32_t from, uint32_t to, fleet_bytes *frame, 
         }
         forge_clear(g.bulk, to < N / 2 ? 18 : 2);
         plmm_free(frame->p);
-        *frame = forge_seal(&g, &f->agg_sk);
+        *frame = forge_down(f, &g, to);
     }
     return true;
 }
@@ -760,7 +760,7 @@ static bool second_tap(fleet *f, uint32_t from, uint32_t to, fleet_bytes *frame,
             c->done = true;
             forge_open(&g, &first_of[c->type]);
             second_change(&g);
-            fleet_enqueue(f, FLEET_AGG, 0, forge_seal(&g, &f->agg_sk));
+            fleet_enqueue(f, FLEET_AGG, 0, forge_down(f, &g, 0));
         }
         return true;
     }
@@ -802,11 +802,10 @@ static void test_second(void)
 /* ---- frames that are no lies but noise: not of the aggregator, of another round, out of turn
  * ---- */
 
-static void feed(fleet *f, uint32_t to, forgery *g, const plmm_sign_sk *sk, plmm_status want,
-                 plmm_refusal refusal, const char *what)
+static void feed_bytes(fleet *f, uint32_t to, fleet_bytes b, plmm_status want, plmm_refusal refusal,
+                       const char *what)
 {
     plmm_status rc = PLMM_OK;
-    fleet_bytes b = forge_seal(g, sk);
     plmm_client_state before = plmm_client_round_state(f->d[to].m);
     fleet_client_event(
         f, to, (plmm_client_event){.type = PLMM_CLIENT_EV_FRAME, .bytes = b.p, .len = b.len}, &rc);
@@ -814,6 +813,29 @@ static void feed(fleet *f, uint32_t to, forgery *g, const plmm_sign_sk *sk, plmm
           plmm_refusal_str(f->d[to].refused), f->text);
     CHECK(plmm_client_round_state(f->d[to].m) == before, "%s: the state is as it was", what);
     plmm_free(b.p);
+}
+
+static void feed(fleet *f, uint32_t to, forgery *g, plmm_status want, plmm_refusal refusal,
+                 const char *what)
+{
+    feed_bytes(f, to, forge_down(f, g, to), want, refusal, what);
+}
+
+/* Under other keys than the aggregator has with device 0, or for the other way. */
+static void feed_unauthentic(fleet *f, forgery *g)
+{
+    plmm_key own = forge_key(f, 0), other = forge_key(f, 1), none = {{0}};
+    plmm_status auth = PLMM_ERR_AUTH;
+    plmm_refusal why = PLMM_REFUSAL_SIGNATURE;
+    feed_bytes(f, 0, forge_seal(g, &other, PLMM_TO_DEVICE), auth, why, "another device's key");
+    feed_bytes(f, 0, forge_seal(g, &none, PLMM_TO_DEVICE), auth, why, "no key");
+    feed_bytes(f, 0, forge_seal(g, &own, PLMM_TO_AGGREGATOR), auth, why, "the way up");
+    fleet_bytes cut = forge_seal(g, &own, PLMM_TO_DEVICE);
+    cut.p[cut.len - g->f.bulk_len - 1] ^= 1;
+    feed_bytes(f, 0, cut, auth, why, "a bit of the tag");
+    fleet_bytes bulk = forge_seal(g, &own, PLMM_TO_DEVICE);
+    bulk.p[bulk.len - 1] ^= 1;
+    feed_bytes(f, 0, bulk, PLMM_ERR_WIRE, PLMM_REFUSAL_FORM, "a bit of the bulk");
 }
 
 static bool noise_tap(fleet *f, uint32_t from, uint32_t to, fleet_bytes *frame, void *arg)
@@ -828,37 +850,32 @@ static bool noise_tap(fleet *f, uint32_t from, uint32_t to, fleet_bytes *frame, 
         return true;
     }
     *done = true;
-    plmm_seed s = {{1}};
-    plmm_sign_pk pk;
-    plmm_sign_sk other;
-    plmm_sign_keypair(&pk, &other, &s);
     forgery h = g;
-    feed(f, 0, &h, &other, PLMM_ERR_AUTH, PLMM_REFUSAL_SIGNATURE, "signed by somebody else");
-    h = g;
+    feed_unauthentic(f, &h);
     h.f.round -= 1;
-    feed(f, 0, &h, &f->agg_sk, PLMM_ERR_STALE, PLMM_REFUSAL_ROUND, "of an earlier round");
+    feed(f, 0, &h, PLMM_ERR_STALE, PLMM_REFUSAL_ROUND, "of an earlier round");
     h = g;
     h.f.attempt += 1;
-    feed(f, 0, &h, &f->agg_sk, PLMM_ERR_STALE, PLMM_REFUSAL_ROUND, "of another attempt");
+    feed(f, 0, &h, PLMM_ERR_STALE, PLMM_REFUSAL_ROUND, "of another attempt");
     h = g;
     h.f.receiver = 1007;
-    feed(f, 0, &h, &f->agg_sk, PLMM_ERR_PEER, PLMM_REFUSAL_SIGNATURE, "for another device");
+    feed(f, 0, &h, PLMM_ERR_PEER, PLMM_REFUSAL_SIGNATURE, "for another device");
     h = g;
     memcpy(h.f.expert, "finance", 8);
-    feed(f, 0, &h, &f->agg_sk, PLMM_ERR_PEER, PLMM_REFUSAL_SIGNATURE, "of another expert");
+    feed(f, 0, &h, PLMM_ERR_PEER, PLMM_REFUSAL_SIGNATURE, "of another expert");
     h = g;
     h.f.sender = 1007;
-    feed(f, 0, &h, &f->agg_sk, PLMM_ERR_PEER, PLMM_REFUSAL_SIGNATURE, "by a device");
+    feed(f, 0, &h, PLMM_ERR_PEER, PLMM_REFUSAL_SIGNATURE, "by a device");
     h = g;
     h.f.type = PLMM_MSG_AGREED;
-    feed(f, 0, &h, &f->agg_sk, PLMM_ERR_PEER, PLMM_REFUSAL_TURN, "out of turn");
+    feed(f, 0, &h, PLMM_ERR_PEER, PLMM_REFUSAL_TURN, "out of turn");
     h = g;
     h.f.type = PLMM_MSG_MASKED;
     h.f.has_session = false;
-    feed(f, 0, &h, &f->agg_sk, PLMM_ERR_PEER, PLMM_REFUSAL_TURN, "a device's message");
+    feed(f, 0, &h, PLMM_ERR_PEER, PLMM_REFUSAL_TURN, "a device's message");
     h = g;
     h.f.has_session = false;
-    feed(f, 0, &h, &f->agg_sk, PLMM_ERR_WIRE, PLMM_REFUSAL_FORM, "without a session");
+    feed(f, 0, &h, PLMM_ERR_WIRE, PLMM_REFUSAL_FORM, "without a session");
     return true;
 }
 
@@ -895,7 +912,7 @@ static bool old_result_tap(fleet *f, uint32_t from, uint32_t to, fleet_bytes *fr
                        .sender = PLMM_AGGREGATOR_ID,
                        .receiver = 1000};
     g.f.body_len = plmm_result_encode(g.f.body, &r);
-    feed(f, 0, &g, &f->agg_sk, PLMM_ERR_STALE, PLMM_REFUSAL_ROUND, "a result of another check-in");
+    feed(f, 0, &g, PLMM_ERR_STALE, PLMM_REFUSAL_ROUND, "a result of another check-in");
     return true;
 }
 

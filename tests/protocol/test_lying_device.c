@@ -1,5 +1,5 @@
 /* What one lying device can do to a round: nothing but leave it. The others finish and their sum is
- * exact. The lie is signed with the device's own, certified key. Claims C7, C10, C12. */
+ * exact. The lie is authentic, under the key of a device that is certified. Claims C7, C10, C12. */
 #include "forge.h"
 
 enum { N = 20, LIAR = 3 }; /* k = 12, t = 8; up to 2 corrupt neighbours */
@@ -295,7 +295,7 @@ static bool tap(fleet *f, uint32_t from, uint32_t to, fleet_bytes *frame, void *
     if (from == LIAR && g.f.type == r->type) {
         r->lie(f, &g);
         plmm_free(frame->p);
-        *frame = forge_seal(&g, &f->d[LIAR].cfg.key);
+        *frame = forge_up(f, &g, LIAR);
     }
     return true;
 }
@@ -366,7 +366,7 @@ static bool liars_tap(fleet *f, uint32_t from, uint32_t to, fleet_bytes *frame, 
     if (g.f.type == PLMM_MSG_REVEAL) {
         false_shares(f, &g);
         plmm_free(frame->p);
-        *frame = forge_seal(&g, &f->d[from].cfg.key);
+        *frame = forge_up(f, &g, from);
     }
     return true;
 }
@@ -468,7 +468,7 @@ static bool thin_tap(fleet *f, uint32_t from, uint32_t to, fleet_bytes *frame, v
         }
         g.bulk[at] ^= 1;
         plmm_free(frame->p);
-        *frame = forge_seal(&g, &f->d[from].cfg.key);
+        *frame = forge_up(f, &g, from);
     }
     return true;
 }
@@ -519,7 +519,7 @@ static bool escrow_tap(fleet *f, uint32_t from, uint32_t to, fleet_bytes *frame,
     }
     if (shares) {
         plmm_free(frame->p);
-        *frame = forge_seal(&g, &f->d[from].cfg.key);
+        *frame = forge_up(f, &g, from);
     }
     return true;
 }
@@ -632,12 +632,12 @@ static bool flood_tap(fleet *f, uint32_t from, uint32_t to, fleet_bytes *frame, 
     forge_open(&g, frame);
     if (g.f.type != PLMM_MSG_CHECKIN) { /* of another round, and not seen before: not taken */
         g.f.round++;
-        fleet_bytes early = forge_seal(&g, &f->d[LIAR].cfg.key);
+        fleet_bytes early = forge_up(f, &g, LIAR);
         agg_feed(f, &early, PLMM_ERR_STALE, "another round");
         plmm_free(early.p);
         g.f.round--;
         g.f.attempt++;
-        early = forge_seal(&g, &f->d[LIAR].cfg.key);
+        early = forge_up(f, &g, LIAR);
         agg_feed(f, &early, PLMM_ERR_STALE, "another attempt");
         plmm_free(early.p);
         g.f.attempt--;
@@ -654,7 +654,7 @@ static bool flood_tap(fleet *f, uint32_t from, uint32_t to, fleet_bytes *frame, 
               plmm_message_str(g.f.type));
     }
     g.f.round++;
-    fleet_bytes other = forge_seal(&g, &f->d[LIAR].cfg.key);
+    fleet_bytes other = forge_up(f, &g, LIAR);
     agg_feed(f, &other, PLMM_ERR_STALE, "another round");
     other.p[other.len - 1] ^= 1;
     agg_feed(f, &other, g.f.bulk_len > 0 ? PLMM_ERR_WIRE : PLMM_ERR_AUTH, "a bit flipped");
@@ -675,6 +675,139 @@ static void test_flood(void)
     CHECK(f->finished && f->in_sum == 20 && c.times >= 6, "%u in the sum, %u taken", f->in_sum,
           c.times);
     fleet_check_sum(f);
+    fleet_free(f);
+}
+
+/* ---- frames in the name of a device that are not its own ---- */
+
+enum { VICTIM = 6 };
+
+typedef struct pretender {
+    fleet_bytes told; /* the last message to the liar, as it came */
+    uint32_t tried, checked_in;
+} pretender;
+
+static void agg_try(fleet *f, fleet_bytes b, plmm_status want, plmm_refusal refusal,
+                    const char *what)
+{
+    f->refusal = PLMM_REFUSAL_NONE;
+    agg_feed(f, &b, want, what);
+    CHECK(f->refusal == refusal, "%s: %s", what, plmm_refusal_str(f->refusal));
+    plmm_free(b.p);
+}
+
+/* Its own certificate and key, under the id of a device that is known; then that device's certificate,
+ * which is no secret, without its key. */
+static void check_in_as(fleet *f, forgery *g, const fleet_bytes *of_victim)
+{
+    static forgery h;
+    plmm_key own = forge_key(f, LIAR), none = {{0}};
+    const uint64_t victim = f->d[VICTIM].cfg.certificate.device;
+    h = *g;
+    h.f.sender = victim;
+    agg_try(f, forge_seal(&h, &own, PLMM_TO_AGGREGATOR), PLMM_ERR_AUTH, PLMM_REFUSAL_CERTIFICATE,
+            "the certificate of another device");
+    forge_open(&h, of_victim);
+    agg_try(f, forge_seal(&h, &own, PLMM_TO_AGGREGATOR), PLMM_ERR_AUTH, PLMM_REFUSAL_SIGNATURE,
+            "a check-in under another device's key");
+    agg_try(f, forge_seal(&h, &none, PLMM_TO_AGGREGATOR), PLMM_ERR_AUTH, PLMM_REFUSAL_SIGNATURE,
+            "a check-in under no key");
+    agg_try(f, forge_sign(f, &h, &f->d[LIAR].cfg.key), PLMM_ERR_AUTH, PLMM_REFUSAL_SIGNATURE,
+            "a check-in the way down");
+}
+
+/* A frame of the victim, by somebody else, changed, or sent back; and one of the liar in its name. */
+static void speak_as(fleet *f, pretender *p, const fleet_bytes *of_victim)
+{
+    static forgery h;
+    plmm_key own = forge_key(f, LIAR), hers = forge_key(f, VICTIM);
+    forge_open(&h, of_victim);
+    const size_t bulk = h.f.bulk_len;
+    agg_try(f, forge_seal(&h, &own, PLMM_TO_AGGREGATOR), PLMM_ERR_AUTH, PLMM_REFUSAL_SIGNATURE,
+            "another device's key");
+    agg_try(f, forge_seal(&h, &hers, PLMM_TO_DEVICE), PLMM_ERR_AUTH, PLMM_REFUSAL_SIGNATURE,
+            "the way down");
+    fleet_bytes b = fleet_copy(of_victim->p, of_victim->len);
+    b.p[b.len - bulk - 1] ^= 1;
+    agg_try(f, b, PLMM_ERR_AUTH, PLMM_REFUSAL_SIGNATURE, "a bit of the tag");
+    if (bulk > 0) {
+        b = fleet_copy(of_victim->p, of_victim->len);
+        b.p[b.len - 1] ^= 1;
+        agg_try(f, b, PLMM_ERR_WIRE, PLMM_REFUSAL_FORM, "a bit of the bulk");
+        h.bulk[0] ^= 1;
+        agg_try(f, forge_seal(&h, &own, PLMM_TO_AGGREGATOR), PLMM_ERR_AUTH, PLMM_REFUSAL_SIGNATURE,
+                "another bulk");
+    }
+    agg_try(f, fleet_copy(p->told.p, p->told.len), PLMM_ERR_PEER, PLMM_REFUSAL_NONE,
+            "the aggregator's own frame, sent back");
+    p->tried++;
+}
+
+static bool pretend_tap(fleet *f, uint32_t from, uint32_t to, fleet_bytes *frame, void *arg)
+{
+    static forgery g;
+    static bool busy;
+    static fleet_bytes of_victim;
+    pretender *p = arg;
+    if (busy) {
+        return true;
+    }
+    busy = true;
+    forge_open(&g, frame);
+    if (to == LIAR) {
+        plmm_free(p->told.p);
+        p->told = fleet_copy(frame->p, frame->len);
+    } else if (g.f.type == PLMM_MSG_CHECKIN && from == LIAR) {
+        of_victim = fleet_copy(frame->p, frame->len);
+    } else if (g.f.type == PLMM_MSG_CHECKIN && from == VICTIM) {
+        forgery *liar = plmm_alloc(1, sizeof *liar);
+        forge_open(liar, &of_victim);
+        check_in_as(f, liar, frame); /* before the aggregator has met it in this process ... */
+        plmm_key k;
+        CHECK(f->known == NULL ||
+                  plmm_known_meet(f->known, &k, &f->d[VICTIM].cfg.certificate, NULL) == PLMM_OK,
+              "met");
+        check_in_as(f, liar, frame); /* ... and after */
+        plmm_free(liar);
+        plmm_free(of_victim.p);
+        of_victim = (fleet_bytes){NULL, 0};
+        p->checked_in++;
+    } else if (from == VICTIM && p->told.p != NULL) {
+        speak_as(f, p, frame);
+    }
+    busy = false;
+    return true;
+}
+
+static void test_pretender(void)
+{
+    for (uint64_t seed = 36; seed < 38; seed++) { /* with a table of known devices, and without */
+        pretender p = {.tried = 0};
+        fleet *f = fleet_of_20(seed);
+        f->tap = pretend_tap;
+        f->tap_arg = &p;
+        fleet_start(f);
+        fleet_run(f);
+        CHECK(f->finished && f->in_sum == 20 && p.checked_in == 1 && p.tried >= 6,
+              "%u in the sum, %u checked in, %u tried: %s", f->in_sum, p.checked_in, p.tried,
+              f->text);
+        fleet_check_sum(f);
+        plmm_free(p.told.p);
+        fleet_free(f);
+    }
+}
+
+/* A table of another aggregator's, registrar's or expert's devices says nothing about these. */
+static void test_other_table(void)
+{
+    fleet *f = fleet_of_20(38);
+    plmm_agg_round *m = NULL;
+    plmm_error err = {0};
+    CHECK(plmm_known_new(&f->known, &f->registrar_sk, &f->anchor.registrar, "medicine", 9, &err) ==
+              PLMM_OK,
+          "%s", err.msg);
+    f->cfg.known = f->known;
+    CHECK(plmm_agg_round_new(&m, &f->cfg, &err) == PLMM_ERR_RANGE && m == NULL, "%s", err.msg);
     fleet_free(f);
 }
 
@@ -701,6 +834,8 @@ int main(int argc, char **argv)
     test_outsider();
     test_two_ids();
     test_flood();
+    test_pretender();
+    test_other_table();
     CHECK(plmm_alloc_live() == 0, "%ld blocks leaked", plmm_alloc_live());
     return plmm_test_end();
 }

@@ -185,7 +185,7 @@ static bool spoil_tap(fleet *f, uint32_t from, uint32_t to, fleet_bytes *frame, 
         g.bulk[PLMM_ONESHOT_NONCE + seat * box + 9] ^= 1;
     }
     plmm_free(frame->p);
-    *frame = forge_seal(&g, &f->d[3].cfg.key);
+    *frame = forge_up(f, &g, 3);
     return true;
 }
 

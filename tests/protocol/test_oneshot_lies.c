@@ -168,7 +168,7 @@ static bool lie_tap(fleet *f, uint32_t from, uint32_t to, fleet_bytes *frame, vo
     forge_open(&g, frame);
     l->l->make(f, &g);
     plmm_free(frame->p);
-    *frame = forge_seal(&g, &f->agg_sk);
+    *frame = forge_down(f, &g, to);
     return true;
 }
 
@@ -242,7 +242,7 @@ static bool split_tap(fleet *f, uint32_t from, uint32_t to, fleet_bytes *frame, 
         forge_open(&g, frame);
         forge_clear(g.bulk, 3);
         plmm_free(frame->p);
-        *frame = forge_seal(&g, &f->agg_sk);
+        *frame = forge_down(f, &g, to);
     }
     return true;
 }
@@ -285,7 +285,7 @@ static bool twice_tap(fleet *f, uint32_t from, uint32_t to, fleet_bytes *frame, 
         l->l->make(f, &g);
         fleet_enqueue(f, from, to, fleet_copy(frame->p, frame->len));
         plmm_free(frame->p);
-        *frame = forge_seal(&g, &f->agg_sk);
+        *frame = forge_down(f, &g, to);
     }
     return true;
 }
@@ -335,7 +335,7 @@ static bool guest_tap(fleet *f, uint32_t from, uint32_t to, fleet_bytes *frame, 
         l->told++;
         forge_open(&g, frame);
         g.f.receiver = f->d[l->victim].cfg.certificate.device;
-        fleet_enqueue(f, from, l->victim, forge_seal(&g, &f->agg_sk));
+        fleet_enqueue(f, from, l->victim, forge_down(f, &g, l->victim));
     }
     (void)to;
     return true;
@@ -465,7 +465,7 @@ static bool crowd_tap(fleet *f, uint32_t from, uint32_t to, fleet_bytes *frame, 
     forge_open(&g, frame);
     c->l->make(f, &g);
     plmm_free(frame->p);
-    *frame = forge_seal(&g, &f->d[from].cfg.key);
+    *frame = forge_up(f, &g, from);
     return true;
 }
 
@@ -497,7 +497,7 @@ static void test_devices(void)
     }
 }
 
-/* A contribution that another key signed is nobody's. */
+/* A contribution under the key of another device is nobody's. */
 static bool sign_tap(fleet *f, uint32_t from, uint32_t to, fleet_bytes *frame, void *arg)
 {
     static forgery g;
@@ -508,7 +508,7 @@ static bool sign_tap(fleet *f, uint32_t from, uint32_t to, fleet_bytes *frame, v
     if (from == 4 && peek.type == PLMM_MSG_CONTRIB) {
         forge_open(&g, frame);
         plmm_free(frame->p);
-        *frame = forge_seal(&g, &f->d[5].cfg.key);
+        *frame = forge_up(f, &g, 5);
     }
     return true;
 }

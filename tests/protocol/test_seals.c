@@ -269,7 +269,7 @@ static plmm_status ask(fleet *f, plmm_registrar *r, forgery *g, const plmm_sign_
 {
     plmm_enrolled all = {f->enrolled, f->enrolled_n};
     plmm_error err = {0};
-    fleet_bytes b = forge_seal(g, key);
+    fleet_bytes b = forge_sign(f, g, key);
     plmm_status rc = plmm_registrar_seal(r, b.p, b.len, &all, &answer, &err);
     plmm_free(b.p);
     return rc;
@@ -578,7 +578,7 @@ static bool stranger_tap(fleet *f, uint32_t from, uint32_t to, fleet_bytes *fram
     plmm_round_seal_sign(&h.seal, "medicine", &f->registrar_sk);
     g.f.body_len = plmm_roster_head_encode(g.f.body, &h);
     plmm_free(frame->p);
-    *frame = forge_seal(&g, &f->agg_sk);
+    *frame = forge_down(f, &g, to);
     return true;
 }
 
@@ -625,7 +625,7 @@ static void feed_seal(fleet *f, forgery *g, const plmm_sign_sk *key, plmm_status
 {
     plmm_agg_actions out;
     plmm_error err = {0};
-    fleet_bytes b = forge_seal(g, key);
+    fleet_bytes b = forge_sign(f, g, key);
     plmm_agg_event e = {.type = PLMM_AGG_EV_SEALED, .now_ms = f->now, .bytes = b.p, .len = b.len};
     plmm_status rc = plmm_agg_round_step(f->agg, &e, &out, &err);
     CHECK(rc == want && out.n == 0, "%s: %s: %s", what, plmm_status_str(rc), err.msg);

@@ -81,10 +81,12 @@ typedef bool (*fleet_tap)(struct fleet *f, uint32_t from, uint32_t to, fleet_byt
 typedef struct fleet {
     plmm_rng rng;
     uint32_t n, length;
+    bool lends; /* a table of known devices */
     plmm_sign_sk agg_sk, registrar_sk;
     plmm_anchor anchor;
     plmm_agg_config cfg;
     plmm_agg_round *agg;
+    plmm_known *known; /* lent to it by every other fleet; lost when it crashes */
     plmm_seed agg_seed;
     plmm_registrar *registrar;
     plmm_seed chain; /* the registrar's */
@@ -212,6 +214,7 @@ static inline fleet *fleet_new(uint32_t n, uint32_t length, uint64_t seed)
     plmm_rng_init(&f->rng, seed, 1);
     f->n = n;
     f->length = length;
+    f->lends = seed % 2 == 0;
     memcpy(f->anchor.expert, "medicine", 9);
     fleet_random(f, &s, sizeof s);
     plmm_sign_keypair(&f->anchor.aggregator, &f->agg_sk, &s);
@@ -286,6 +289,7 @@ static inline void fleet_free(fleet *f)
         plmm_free(f->queue[i].frame.p);
     }
     plmm_agg_round_free(f->agg);
+    plmm_known_free(f->known);
     plmm_registrar_free(f->registrar);
     plmm_shelf_free(f->shelf);
     fleet_journal_clear(&f->journal);
@@ -553,6 +557,21 @@ static inline void fleet_agg_drop(fleet *f, const plmm_agg_action *a)
     }
 }
 
+/* What a process of the aggregator begins with. */
+static inline void fleet_agg_new(fleet *f)
+{
+    plmm_error err = {0};
+    plmm_known_free(f->known);
+    f->known = NULL;
+    if (f->lends) {
+        CHECK(plmm_known_new(&f->known, &f->cfg.key, &f->cfg.registrar, f->cfg.params.expert,
+                             FLEET_MAX, &err) == PLMM_OK,
+              "%s", err.msg);
+    }
+    f->cfg.known = f->known;
+    CHECK(plmm_agg_round_new(&f->agg, &f->cfg, &err) == PLMM_OK, "%s", err.msg);
+}
+
 static inline void fleet_agg_crash(fleet *f)
 {
     plmm_error err = {0};
@@ -562,7 +581,7 @@ static inline void fleet_agg_crash(fleet *f)
     plmm_agg_round_free(f->agg);
     f->agg = NULL;
     memset(f->sum, 0, plmm_round_sum_bytes(&f->cfg.params));
-    CHECK(plmm_agg_round_new(&f->agg, &f->cfg, &err) == PLMM_OK, "%s", err.msg);
+    fleet_agg_new(f);
     for (uint32_t r = 0; r < f->journal.n; r++) {
         CHECK(plmm_agg_round_replay(f->agg, f->journal.record[r].p, f->journal.record[r].len, &out,
                                     &err) == PLMM_OK,
@@ -728,7 +747,7 @@ static inline void fleet_start(fleet *f)
 {
     plmm_error err = {0};
     f->sum = plmm_alloc(plmm_round_sum_bytes(&f->cfg.params), 1);
-    CHECK(plmm_agg_round_new(&f->agg, &f->cfg, &err) == PLMM_OK, "%s", err.msg);
+    fleet_agg_new(f);
     fleet_agg_event(f, (plmm_agg_event){.type = PLMM_AGG_EV_START, .seed = f->agg_seed}, NULL);
     for (uint32_t i = 0; i < f->n; i++) {
         CHECK(plmm_client_round_new(&f->d[i].m, &f->d[i].cfg, &err) == PLMM_OK, "%s", err.msg);

@@ -175,6 +175,83 @@ static void test_low_order(void)
     }
 }
 
+static void test_identity_agreement(void)
+{
+    plmm_seed seed = counting_seed();
+    plmm_sign_pk pk, other_pk;
+    plmm_sign_sk sk, other_sk;
+    plmm_key a, b, c;
+    plmm_error err = {0};
+    plmm_sign_keypair(&pk, &sk, &seed);
+    plmm_sign_keypair(&other_pk, &other_sk, &(plmm_seed){{9}});
+    CHECK(plmm_identity_agree(&a, &sk, &other_pk, "test.id1", "art", 3, &err) == PLMM_OK, "%s",
+          err.msg);
+    CHECK(plmm_identity_agree(&b, &other_sk, &pk, "test.id1", "art", 3, &err) == PLMM_OK, "%s",
+          err.msg);
+    expect("identity_agree.key", a.b, 32);
+    CHECK(plmm_equal(&a, &b, 32), "both sides agree");
+    CHECK(plmm_identity_agree(&c, &sk, &other_pk, "test.id2", "art", 3, &err) == PLMM_OK &&
+              !plmm_equal(&a, &c, 32),
+          "another label, another key");
+    CHECK(plmm_identity_agree(&c, &sk, &other_pk, "test.id1", "it", 2, &err) == PLMM_OK &&
+              !plmm_equal(&a, &c, 32),
+          "another info, another key");
+    CHECK(plmm_identity_agree(&c, &sk, &other_pk, "test.id1", NULL, 0, &err) == PLMM_OK &&
+              !plmm_equal(&a, &c, 32),
+          "no info");
+    memset(&c, 0xa5, sizeof c);
+    CHECK(plmm_identity_agree(&c, &sk, &pk, "test.id1", "art", 3, &err) == PLMM_ERR_PEER &&
+              strstr(err.msg, "own") != NULL,
+          "own key: %s", err.msg);
+    CHECK(c.b[0] == 0xa5 && c.b[31] == 0xa5, "out is untouched");
+}
+
+/* The eight points of small order of Ed25519, two that are no points, and a sum of a good one and one of
+ * order two: y -> -y and x -> -x of a true key. */
+static void test_no_identity(void)
+{
+    static const char *const hex[] = {
+        "0100000000000000000000000000000000000000000000000000000000000000",
+        "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "0000000000000000000000000000000000000000000000000000000000000000",
+        "0000000000000000000000000000000000000000000000000000000000000080",
+        "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+        "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc85",
+        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa",
+        "0200000000000000000000000000000000000000000000000000000000000000",
+        "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    };
+    plmm_sign_pk pk, bad;
+    plmm_sign_sk sk;
+    plmm_key out;
+    plmm_sign_keypair(&pk, &sk, &(plmm_seed){{77}});
+    for (size_t i = 0; i <= COUNT(hex); i++) {
+        plmm_error err = {0};
+        if (i < COUNT(hex)) {
+            for (size_t j = 0; j < 32; j++) {
+                bad.b[j] =
+                    (uint8_t)(vec_nibble(hex[i][2 * j]) << 4 | vec_nibble(hex[i][2 * j + 1]));
+            }
+        } else { /* -P + (0, -1): p - y, and the other sign */
+            plmm_sign_keypair(&bad, &(plmm_sign_sk){{0}}, &(plmm_seed){{78}});
+            uint8_t sign = bad.b[31] & 0x80;
+            int borrow = 0;
+            bad.b[31] &= 0x7f;
+            for (size_t j = 0; j < 32; j++) {
+                int v = (j == 0 ? 0xed : j == 31 ? 0x7f : 0xff) - bad.b[j] - borrow;
+                borrow = v < 0;
+                bad.b[j] = (uint8_t)v;
+            }
+            bad.b[31] |= (uint8_t)(sign ^ 0x80);
+        }
+        memset(&out, 0xa5, sizeof out);
+        CHECK(plmm_identity_agree(&out, &sk, &bad, "test.id1", NULL, 0, &err) == PLMM_ERR_PEER,
+              "%zu", i);
+        CHECK(out.b[0] == 0xa5 && strstr(err.msg, "no point") != NULL, "%zu: %s", i, err.msg);
+    }
+}
+
 static void test_small_things(void)
 {
     uint8_t a[40], b[40];
@@ -201,6 +278,8 @@ int main(void)
     test_identity();
     test_agreement();
     test_low_order();
+    test_identity_agreement();
+    test_no_identity();
     test_small_things();
     return plmm_test_end();
 }

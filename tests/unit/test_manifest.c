@@ -6,8 +6,8 @@
 
 enum { FILES = 4, SIZE_MAX_ = 700000 };
 
-static plmm_sign_sk agg_sk, device_sk;
-static plmm_sign_pk device_pk;
+static plmm_sign_sk agg_sk;
+static plmm_key frames; /* of device and aggregator */
 static plmm_anchor anchor;
 static plmm_manifest manifest;
 static uint8_t content[FILES][SIZE_MAX_], got[FILES][SIZE_MAX_];
@@ -28,8 +28,11 @@ static void setup(void)
     plmm_rng rng;
     plmm_rng_init(&rng, 1, 0);
     plmm_sign_keypair(&anchor.aggregator, &agg_sk, &s);
+    plmm_sign_pk device_pk;
+    plmm_sign_sk device_sk;
     plmm_sign_keypair(&device_pk, &device_sk, &t);
     memcpy(anchor.expert, "finance", 8);
+    CHECK(plmm_frame_key(&frames, &agg_sk, &device_pk, "finance", NULL) == PLMM_OK, "key");
     manifest = (plmm_manifest){.expert = "finance",
                                .version = 3,
                                .method = 2,
@@ -103,7 +106,7 @@ static size_t answer(uint8_t *out, const uint8_t *request, size_t len, uint32_t 
     plmm_fetch_query q;
     plmm_error err = {0};
     size_t n = 0;
-    CHECK(plmm_fetch_query_decode(&q, request, len, "finance", &device_pk, &err) == PLMM_OK, "%s",
+    CHECK(plmm_fetch_query_decode(&q, request, len, "finance", &frames, &err) == PLMM_OK, "%s",
           err.msg);
     CHECK(q.device == 42, "device");
     if (q.is_manifest) {
@@ -113,7 +116,7 @@ static size_t answer(uint8_t *out, const uint8_t *request, size_t len, uint32_t 
         if (lie == 2) {
             CHECK(plmm_manifest_sign(&m, &agg_sk, &err) == PLMM_OK, "sign");
         }
-        CHECK(plmm_fetch_answer_manifest(out, &n, &m, q.device, &agg_sk, &err) == PLMM_OK, "%s",
+        CHECK(plmm_fetch_answer_manifest(out, &n, &m, q.device, &frames, &err) == PLMM_OK, "%s",
               err.msg);
         return n;
     }
@@ -124,7 +127,7 @@ static size_t answer(uint8_t *out, const uint8_t *request, size_t len, uint32_t 
         q.length--;
     }
     q.offset += lie == 5 ? 1 : 0;
-    CHECK(plmm_fetch_answer_chunk(out, &n, &q, "finance", data, q.length, &agg_sk, &err) == PLMM_OK,
+    CHECK(plmm_fetch_answer_chunk(out, &n, &q, "finance", data, q.length, &frames, &err) == PLMM_OK,
           "%s", err.msg);
     memcpy(out + n, data, q.length);
     return n + q.length;
@@ -136,14 +139,39 @@ static plmm_status fetch(plmm_fetch *f, uint32_t lie, plmm_error *err)
     while (!f->complete) {
         size_t len;
         plmm_fetch_part part;
-        PLMM_TRY(plmm_fetch_request(f, &device_sk, request, &len, err));
+        PLMM_TRY(plmm_fetch_request(f, &frames, request, &len, err));
         len = answer(reply, request, len, lie);
-        PLMM_TRY(plmm_fetch_receive(f, reply, len, &part, err));
+        PLMM_TRY(plmm_fetch_receive(f, &frames, reply, len, &part, err));
         if (part.len > 0) {
             memcpy(got[part.file] + part.offset, part.data, part.len);
         }
     }
     return PLMM_OK;
+}
+
+/* Requests and answers under another key, or for the other way, are nobody's. */
+static void test_strangers(void)
+{
+    static uint8_t request[PLMM_FRAME_SMALL], reply[PLMM_FRAME_SMALL];
+    plmm_key other = frames;
+    plmm_fetch_query q;
+    plmm_fetch_part part;
+    plmm_fetch f;
+    plmm_error err = {0};
+    size_t len;
+    other.b[0] ^= 1;
+    plmm_fetch_init(&f, &anchor, 42, NULL, 2);
+    CHECK(plmm_fetch_request(&f, &frames, request, &len, &err) == PLMM_OK, "%s", err.msg);
+    CHECK(plmm_fetch_query_decode(&q, request, len, "finance", &other, &err) == PLMM_ERR_AUTH, "%s",
+          err.msg);
+    len = answer(reply, request, len, 0);
+    CHECK(plmm_fetch_query_decode(&q, reply, len, "finance", &frames, &err) == PLMM_ERR_PEER,
+          "an answer is no request: %s", err.msg);
+    CHECK(plmm_fetch_receive(&f, &other, reply, len, &part, &err) == PLMM_ERR_AUTH &&
+              !f.have_manifest,
+          "%s", err.msg);
+    CHECK(plmm_fetch_receive(&f, &frames, reply, len, &part, &err) == PLMM_OK && f.have_manifest,
+          "%s", err.msg);
 }
 
 static void test_fetch(void)
@@ -186,6 +214,7 @@ int main(void)
     setup();
     test_form();
     test_checks();
+    test_strangers();
     test_fetch();
     return plmm_test_end();
 }

@@ -8,6 +8,7 @@
 static plmm_rng rng;
 static plmm_sign_pk pk;
 static plmm_sign_sk sk;
+static plmm_key key = {{5}};
 
 static void random_bytes(void *p, size_t len)
 {
@@ -64,9 +65,22 @@ static uint8_t buf[PLMM_FRAME_SMALL + BULK + 64];
 static size_t put(const plmm_frame *f, const uint8_t *bulk)
 {
     size_t head;
-    plmm_frame_head(buf, &head, f, &sk);
+    if (plmm_message_signed(f->type)) {
+        plmm_frame_sign(buf, &head, f, &sk);
+    } else {
+        plmm_frame_head(buf, &head, f, &key, PLMM_TO_DEVICE);
+    }
     memcpy(buf + head, bulk, f->bulk_len);
     return head + f->bulk_len;
+}
+
+/* Is it by whom it must be, and does the other form say that it is not? */
+static plmm_status authentic(const plmm_frame *f, plmm_error *err)
+{
+    plmm_status s = plmm_frame_verify(f, &pk, err);
+    plmm_status t = plmm_frame_authentic(f, &key, PLMM_TO_DEVICE, err);
+    CHECK(s == PLMM_ERR_AUTH || t == PLMM_ERR_AUTH, "by both");
+    return plmm_message_signed(f->type) ? s : t;
 }
 
 static void test_round_trip(void)
@@ -86,7 +100,7 @@ static void test_round_trip(void)
                   (f.bulk_len == 0 || memcmp(g.bulk, bulk, f.bulk_len) == 0),
               "case %d", i);
         CHECK((f.bulk_len == 0) == (g.bulk == NULL), "case %d", i);
-        CHECK(plmm_frame_verify(&g, &pk, &err) == PLMM_OK, "case %d: %s", i, err.msg);
+        CHECK(authentic(&g, &err) == PLMM_OK, "case %d: %s", i, err.msg);
         CHECK(plmm_frame_peek(&g, buf, len - f.bulk_len, &err) == PLMM_OK && g.type == f.type,
               "case %d: %s", i, err.msg);
     }
@@ -123,12 +137,74 @@ static void test_damage(void)
         for (size_t bit = 0; bit < 8 * len; bit++) {
             buf[bit / 8] ^= (uint8_t)(1u << bit % 8);
             plmm_status rc = plmm_frame_decode(&g, buf, len, NULL);
-            CHECK(rc == PLMM_ERR_WIRE ||
-                      (rc == PLMM_OK && plmm_frame_verify(&g, &pk, NULL) == PLMM_ERR_AUTH),
+            CHECK(rc == PLMM_ERR_WIRE || (rc == PLMM_OK && authentic(&g, NULL) == PLMM_ERR_AUTH),
                   "case %d: bit %zu", i, bit);
             buf[bit / 8] ^= (uint8_t)(1u << bit % 8);
         }
     }
+}
+
+/* A frame that bounces, one under another key, and one that says it is another type: nobody's. */
+static void test_ways(void)
+{
+    plmm_frame f = {.type = PLMM_MSG_POLL, .expert = "art", .sender = 5}, g;
+    uint8_t none[1] = {0}, twice[sizeof buf];
+    plmm_error err = {0};
+    size_t len = put(&f, none), begun, done = 0;
+    CHECK(plmm_frame_decode(&g, buf, len, &err) == PLMM_OK, "%s", err.msg);
+    CHECK(plmm_frame_authentic(&g, &key, PLMM_TO_DEVICE, &err) == PLMM_OK, "%s", err.msg);
+    CHECK(plmm_frame_authentic(&g, &key, PLMM_TO_AGGREGATOR, &err) == PLMM_ERR_AUTH &&
+              strstr(err.msg, "poll message of device 5 is not authenticated") != NULL,
+          "the other way: %s", err.msg);
+    plmm_key other = key;
+    other.b[31] ^= 1;
+    CHECK(plmm_frame_authentic(&g, &other, PLMM_TO_DEVICE, NULL) == PLMM_ERR_AUTH, "another key");
+    plmm_hash digest;
+    plmm_frame_begin(twice, &begun, &digest, &f);
+    for (int i = 0; i < 2; i++) { /* one beginning, an end for each */
+        done = begun;
+        plmm_frame_finish(twice, &done, &digest, i == 0 ? &other : &key, PLMM_TO_DEVICE);
+        CHECK(done == len && (memcmp(twice, buf, len) == 0) == (i == 1), "in two parts");
+    }
+}
+
+/* The type tells which form it has: a signature where a tag belongs does not decode, nor the reverse. */
+static void test_authenticators(void)
+{
+    static const uint32_t types[] = {PLMM_MSG_POLL, PLMM_MSG_SEAL};
+    for (size_t i = 0; i < COUNT(types); i++) {
+        plmm_frame f = {.type = types[i], .expert = "art", .sender = 5}, g;
+        uint8_t none[1] = {0};
+        plmm_error err = {0};
+        size_t len = put(&f, none);
+        size_t have = types[i] == PLMM_MSG_SEAL ? 64 : PLMM_TAG_BYTES, want = 80 - have;
+        CHECK(plmm_frame_decode(&g, buf, len, &err) == PLMM_OK, "%s", err.msg);
+        CHECK(buf[len - have - 2] == 0x62 && buf[len - have - 1] == have, "the last field");
+        buf[len - have - 1] = (uint8_t)want;
+        len = len - have + want;
+        plmm_store_le32(buf + 4, (uint32_t)(len - PLMM_FRAME_PREFIX));
+        CHECK(plmm_frame_decode(&g, buf, len, &err) == PLMM_ERR_WIRE &&
+                  strstr(err.msg, "authenticator") != NULL,
+              "%s: %s", plmm_message_str(types[i]), err.msg);
+    }
+}
+
+/* One key for the two, one for each expert, and none with who has no key of the group. */
+static void test_frame_key(void)
+{
+    plmm_seed seed = {{8}};
+    plmm_sign_pk peer, bad = {{1}};
+    plmm_sign_sk peer_sk;
+    plmm_key a, b, c;
+    plmm_error err = {0};
+    plmm_sign_keypair(&peer, &peer_sk, &seed);
+    CHECK(plmm_frame_key(&a, &sk, &peer, "art", &err) == PLMM_OK &&
+              plmm_frame_key(&b, &peer_sk, &pk, "art", &err) == PLMM_OK && plmm_equal(&a, &b, 32),
+          "%s", err.msg);
+    CHECK(plmm_frame_key(&c, &sk, &peer, "it", &err) == PLMM_OK && !plmm_equal(&a, &c, 32),
+          "of another expert");
+    CHECK(plmm_frame_key(&c, &sk, &bad, "art", &err) == PLMM_ERR_PEER, "%s", err.msg);
+    CHECK(plmm_frame_key(&c, &sk, &peer, "no name", &err) == PLMM_ERR_RANGE, "%s", err.msg);
 }
 
 static void test_bounds(void)
@@ -167,7 +243,7 @@ static void reform(const char *what, size_t at, size_t drop, const uint8_t *add,
 
 static void test_forms(void)
 {
-    /* begins: 08 01 (version) 10 10 (type 16) 1a 03 'a' 'r' 't' 38 05 (sender) 62 40 signature */
+    /* begins: 08 01 (version) 10 10 (type 16) 1a 03 'a' 'r' 't' 38 05 (sender) 62 10 tag */
     static const uint8_t overlong[] = {0x08, 0x81, 0x00}, unknown[] = {0x78, 0x01},
                          zero[] = {0x20, 0x00}, twice[] = {0x08, 0x01},
                          type_first[] = {0x10, 0x10, 0x08, 0x01}, version2[] = {0x08, 0x02},
@@ -313,6 +389,9 @@ int main(void)
     test_round_trip();
     test_bulk();
     test_damage();
+    test_ways();
+    test_authenticators();
+    test_frame_key();
     test_bounds();
     test_forms();
     test_params();

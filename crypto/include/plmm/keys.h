@@ -144,4 +144,22 @@ PLMM_NODISCARD plmm_status plmm_dh_agree(plmm_key *out, const plmm_dh_sk *sk, co
                                          const plmm_dh_pk *peer, const char *label,
                                          plmm_error *err);
 
+/* ---- agreement of identities ---- */
+
+enum { PLMM_AGREE_INFO_MAX = 64 };
+
+/* out = plmm_kdf(X25519(own, peer), label, smaller pk | larger pk | info[0..info_len)) of two Ed25519
+ * identities, each taken to Curve25519 (the private one: the scalar that Ed25519 signs with; the public
+ * one: the birational map, RFC 7748 4.1). pks are the Ed25519 ones, smaller as a little-endian integer.
+ * Static with static: the two have one key a label and info, always the same, and nothing travels. It is
+ * for MACs between them and for nothing secret: who learns either private key learns it, and can then
+ * pose to that party as the other. That one key pair signs and agrees is safe where hashes are ideal
+ * and gap-DH is hard (Thormarker, On using the same key pair for Ed25519 and an X25519 based KEM, 2021;
+ * Degabriele, Lehmann, Paterson, Smart, Strefler, CT-RSA 2012). info_len is at most
+ * PLMM_AGREE_INFO_MAX: asserted. About two X25519. PLMM_ERR_PEER if peer is own's public key or no point of
+ * the prime-order group, or the raw secret is zero; out is then untouched. */
+PLMM_NODISCARD plmm_status plmm_identity_agree(plmm_key *out, const plmm_sign_sk *own,
+                                               const plmm_sign_pk *peer, const char *label,
+                                               const void *info, size_t info_len, plmm_error *err);
+
 #endif

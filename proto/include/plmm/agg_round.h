@@ -32,7 +32,7 @@
  *     DROP_INPUT (one-shot rounds, rare): plmm_agg_round_drop the stored payload of each device; also
  *     in a replay.
  *  4. SEND: for each to[0..to_n) send the frame that plmm_agg_round_render makes for msg and that
- *     device. If `same` is set it is the same octets for all. Losing one is harmless.
+ *     device. Losing one is harmless.
  *  5. UNMASK: call plmm_agg_round_unmask with the sum (on any thread, but not while the machine is
  *     stepped), then step with UNMASKED and what it gave.
  *  6. FINISH: the sum is the survivors' exact sum: merge it and publish the new version, then step
@@ -49,7 +49,7 @@
  *   PLMM_ERR_STALE   late, duplicate, other round: normal; may carry a repeated answer
  *   PLMM_ERR_WIRE, PLMM_ERR_AUTH
  *                    not a frame, or not of whom it claims: close the connection
- *   PLMM_ERR_PEER    the device (whose signature is good) violated the protocol: it is out of the
+ *   PLMM_ERR_PEER    the device (the frame is authentic) violated the protocol: it is out of the
  *                    round if it is on the roster; close its connection
  *   PLMM_ERR_FULL, PLMM_ERR_NOMEM, PLMM_ERR_STATE   ours
  * A step that fails leaves the machine as it was, but for a PEER's being out.
@@ -60,8 +60,8 @@
 #ifndef PLMM_AGG_ROUND_H
 #define PLMM_AGG_ROUND_H
 
+#include "plmm/known.h"
 #include "plmm/oneshot.h"
-#include "plmm/wire.h"
 
 typedef struct plmm_agg_round plmm_agg_round;
 
@@ -102,6 +102,9 @@ typedef struct plmm_agg_config {
     uint32_t gather_ms;    /* how long to wait for check-ins, at most */
     uint32_t phase_ms;     /* for R0, the seal, R1, R3, R4 */
     uint32_t train_ms;     /* for R2: training, masking and upload */
+    /* Of this key, registrar and expert: whom the driver met in other rounds. Or NULL: it makes one, and
+     * checks every certificate itself. Borrowed, and changed, by its steps. */
+    plmm_known *known;
     plmm_shelf *shelf; /* of public numbers, or NULL: makes its own; borrowed, see plmm/oneshot.h */
     /* What plmm_agg_round_epoch gave in the round that began the epoch: its roster, committee and
      * channels are used again. Or NULL: a roster is made and sealed. Borrowed. */
@@ -144,7 +147,7 @@ typedef struct plmm_agg_event {
 } plmm_agg_event;
 
 typedef enum plmm_agg_action_type {
-    PLMM_AGG_DO_SEND,       /* msg, to, to_n, same */
+    PLMM_AGG_DO_SEND,       /* msg, to, to_n */
     PLMM_AGG_DO_PERSIST,    /* seq, bytes, len: the record */
     PLMM_AGG_DO_SEAL,       /* bytes, len: the request to the registrar */
     PLMM_AGG_DO_ADD_INPUT,  /* device, bytes, len: the payload (NULL in a replay) */
@@ -162,7 +165,6 @@ typedef struct plmm_agg_action {
     plmm_message msg;
     const uint64_t *to;
     uint32_t to_n;
-    bool same;
     uint64_t seq;
     uint64_t device;
     const uint8_t *bytes;
@@ -175,8 +177,8 @@ typedef struct plmm_agg_action {
 enum { PLMM_AGG_ACTIONS_MAX = 6 };
 
 typedef struct plmm_agg_actions {
-    /* Device whose signature on the frame was good, else 0: answers for it may go where the frame
-     * came from. */
+    /* Device whose tag on the frame was good, else 0: answers for it may go where the frame came
+     * from. */
     uint64_t from;
     plmm_refusal refusal; /* what the sender was caught at, or why its frame was refused */
     uint32_t n;
@@ -197,7 +199,7 @@ typedef struct plmm_agg_status {
 } plmm_agg_status;
 
 /* A new machine; copies *config. PLMM_ERR_RANGE, naming the field, if the parameters are impossible
- * or no graph protects a roster of `cohort` devices; PLMM_ERR_NOMEM. */
+ * no graph protects a roster of `cohort` devices, or known is another aggregator's; PLMM_ERR_NOMEM. */
 PLMM_NODISCARD plmm_status plmm_agg_round_new(plmm_agg_round **m, const plmm_agg_config *config,
                                               plmm_error *err);
 void plmm_agg_round_free(plmm_agg_round *m); /* wipes; NULL is fine */
@@ -232,17 +234,17 @@ size_t plmm_agg_round_frame_max(const plmm_agg_round *m);
 
 /* The frame for one receiver of a SEND of the last step, to out[0..*len). Pure: the same octets
  * each time. PLMM_ERR_RANGE if cap is less than it needs, PLMM_ERR_STATE if there is no such
- * message now. */
+ * message now, or the machine does not know the device (any more). */
 PLMM_NODISCARD plmm_status plmm_agg_round_render(const plmm_agg_round *m, plmm_message msg,
                                                  uint64_t to, uint8_t *out, size_t cap, size_t *len,
                                                  plmm_error *err);
 
 /* The answer to a device that still speaks of a round whose machine is gone (plmm_frame_peek tells
  * which; whether it completed is in the driver's table): without it the device waits until it gives
- * up. */
+ * up. frames: the key of the frames with it (plmm_known_meet). */
 void plmm_agg_result_frame(uint8_t out[PLMM_FRAME_SMALL], size_t *len, const char *expert,
                            uint64_t round, uint32_t attempt, uint64_t device,
-                           const plmm_result *result, const plmm_sign_sk *key);
+                           const plmm_result *result, const plmm_key *frames);
 
 /* The data plane of ADD_INPUT: sum += payload; sum has plmm_round_sum_bytes octets, opaque until it
  * is unmasked.

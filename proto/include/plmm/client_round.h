@@ -50,7 +50,7 @@
  *                    the frame is not what the aggregator may send now: drop it and count it
  *                    (anybody may have injected it)
  *   PLMM_ERR_NOMEM, PLMM_ERR_STATE   local: the driver's
- * A frame that the aggregator did sign and that is a lie (or against the policy) is no failure of
+ * A frame that is the aggregator's and a lie (or against the policy) is no failure of
  * the step: the machine aborts, with the sentence in the action.
  */
 #ifndef PLMM_CLIENT_ROUND_H
@@ -67,6 +67,7 @@ typedef struct plmm_client_config {
     plmm_policy policy;
     plmm_certificate certificate; /* this device's */
     plmm_sign_sk key;             /* SECRET: its identity */
+    plmm_key frames;              /* SECRET: plmm_frame_key with the aggregator; zero: made anew */
     plmm_hash model;              /* of the manifest of the version it has */
     uint64_t last_round;          /* (round, attempt) it took part in last; 0, 0 if none */
     uint32_t last_attempt;
@@ -158,8 +159,8 @@ typedef struct plmm_client_actions {
     plmm_client_action v[PLMM_CLIENT_ACTIONS_MAX];
 } plmm_client_actions;
 
-/* A new machine; copies *config. PLMM_ERR_RANGE if the policy or a time makes no sense,
- * PLMM_ERR_NOMEM. About 20 KiB, and some 300 octets a neighbour after the roster came. */
+/* A new machine; copies *config. PLMM_ERR_RANGE if the policy, a time or the aggregator's key makes no
+ * sense, PLMM_ERR_NOMEM. About 20 KiB, and some 300 octets a neighbour after the roster came. */
 PLMM_NODISCARD plmm_status plmm_client_round_new(plmm_client_round **m,
                                                  const plmm_client_config *config, plmm_error *err);
 

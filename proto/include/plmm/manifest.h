@@ -78,8 +78,9 @@ typedef struct plmm_fetch {
 void plmm_fetch_init(plmm_fetch *f, const plmm_anchor *anchor, uint64_t device,
                      const plmm_hash *want, uint64_t minimum);
 
-/* The next request, signed. PLMM_ERR_STATE if complete. */
-PLMM_NODISCARD plmm_status plmm_fetch_request(const plmm_fetch *f, const plmm_sign_sk *device_key,
+/* The next request. frames: plmm_frame_key of the device with the anchor's aggregator. PLMM_ERR_STATE if
+ * complete. */
+PLMM_NODISCARD plmm_status plmm_fetch_request(const plmm_fetch *f, const plmm_key *frames,
                                               uint8_t out[PLMM_FRAME_SMALL], size_t *len,
                                               plmm_error *err);
 
@@ -95,7 +96,8 @@ typedef struct plmm_fetch_part {
  * another request; PLMM_ERR_AUTH, PLMM_ERR_PEER or PLMM_ERR_WIRE with a sentence if it is not the
  * signed version that was asked for; *f is then unchanged, but after a wrong digest the fetch must
  * be begun again. */
-PLMM_NODISCARD plmm_status plmm_fetch_receive(plmm_fetch *f, const uint8_t *bytes, size_t len,
+PLMM_NODISCARD plmm_status plmm_fetch_receive(plmm_fetch *f, const plmm_key *frames,
+                                              const uint8_t *bytes, size_t len,
                                               plmm_fetch_part *part, plmm_error *err);
 
 /* ---- fetching: the aggregator's side, stateless ---- */
@@ -109,18 +111,19 @@ typedef struct plmm_fetch_query {
     uint32_t length;
 } plmm_fetch_query;
 
-/* Decodes a GET_MANIFEST or GET_CHUNK for `expert`, signed by key. */
+/* Decodes a GET_MANIFEST or GET_CHUNK for `expert`. frames: the key of the frames with the device that
+ * the frame names (plmm_frame_peek, plmm_known_meet); PLMM_ERR_AUTH if it is not of that device. */
 PLMM_NODISCARD plmm_status plmm_fetch_query_decode(plmm_fetch_query *q, const uint8_t *bytes,
                                                    size_t len, const char *expert,
-                                                   const plmm_sign_pk *key, plmm_error *err);
+                                                   const plmm_key *frames, plmm_error *err);
 
-/* The answers. A chunk's data (at most PLMM_CHUNK_MAX octets) follows the head on the wire. */
+/* The answers, under the same key. A chunk's data (at most PLMM_CHUNK_MAX octets) follows the head on the wire. */
 PLMM_NODISCARD plmm_status plmm_fetch_answer_manifest(uint8_t out[PLMM_FRAME_SMALL], size_t *len,
                                                       const plmm_manifest *m, uint64_t device,
-                                                      const plmm_sign_sk *key, plmm_error *err);
+                                                      const plmm_key *frames, plmm_error *err);
 PLMM_NODISCARD plmm_status plmm_fetch_answer_chunk(uint8_t out[PLMM_FRAME_SMALL], size_t *len,
                                                    const plmm_fetch_query *q, const char *expert,
                                                    const uint8_t *data, size_t data_len,
-                                                   const plmm_sign_sk *key, plmm_error *err);
+                                                   const plmm_key *frames, plmm_error *err);
 
 #endif

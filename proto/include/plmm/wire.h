@@ -5,8 +5,11 @@
  *
  * The envelope is the protobuf message Envelope of schema/plmm.proto. Vectors and tables travel raw
  * in the bulk, whose length and digest (plmm/bulk.h) the envelope carries; the layout of each type's bulk is
- * in the schema. The signature (Ed25519 of the sender's identity) covers the whole envelope but
- * itself, and by the digest the bulk.
+ * in the schema. What says whose it is covers the whole envelope but itself, and by the digest the bulk:
+ *   - between a device and its aggregator a tag of PLMM_TAG_BYTES octets, the MAC of the direction under the
+ *     key that the two share (plmm_frame_key). It convinces those two and nobody else;
+ *   - of SEAL_REQUEST and SEAL, between aggregator and registrar, an Ed25519 signature.
+ * The type alone tells which (plmm_message_signed); the other form does not decode.
  *
  * Encoding is canonical: decoding accepts exactly the octets that encoding makes, so one message
  * has one form. All lengths are checked against plmm/limits.h before anything is looked at.
@@ -54,10 +57,13 @@ typedef enum plmm_message {
 /* Is there a message of this type? */
 bool plmm_message_known(uint32_t type);
 
+/* Is it signed, and not MACed? */
+bool plmm_message_signed(uint32_t type);
+
 /* Name of a type ("masked") for logs and tests; "unknown" outside the list. */
 const char *plmm_message_str(uint32_t type);
 
-#define PLMM_BROADCAST UINT64_MAX /* receiver of what is the same for all */
+#define PLMM_BROADCAST UINT64_MAX /* receiver of what is the same for all, but for the tag */
 
 /* One decoded frame. Pointers borrow from the buffer that was decoded. */
 typedef struct plmm_frame {
@@ -72,17 +78,29 @@ typedef struct plmm_frame {
     uint32_t body_len;
     uint8_t body[PLMM_BODY_MAX];
     uint32_t bulk_len;
-    plmm_hash bulk_hash; /* zero if there is no bulk */
-    const uint8_t *bulk; /* bulk_len octets, NULL if there are none */
-    plmm_signature signature;
-    plmm_hash signed_hash; /* what the signature is over */
+    plmm_hash bulk_hash;      /* zero if there is no bulk */
+    const uint8_t *bulk;      /* bulk_len octets, NULL if there are none */
+    plmm_signature signature; /* of SEAL_REQUEST and SEAL */
+    plmm_tag tag;             /* of all others */
+    plmm_hash signed_hash;    /* what signature or tag is over */
 } plmm_frame;
+
+/* The way a frame goes. A tag for one way is none for the other, so no frame can be sent back to its
+ * maker. */
+typedef enum plmm_way { PLMM_TO_AGGREGATOR, PLMM_TO_DEVICE } plmm_way;
+
+/* The key of the frames between a device and the aggregator of an expert, the same for both:
+ * plmm_identity_agree of their identities over the expert's name. It never changes; keep it, as it costs
+ * two X25519. SECRET. Errors as plmm_identity_agree. */
+PLMM_NODISCARD plmm_status plmm_frame_key(plmm_key *out, const plmm_sign_sk *own,
+                                          const plmm_sign_pk *peer, const char *expert,
+                                          plmm_error *err);
 
 /* Octets of the frame that starts at in[0..PLMM_FRAME_PREFIX): for drivers that read from a stream.
  * PLMM_ERR_WIRE if that is no beginning of a frame or a length is beyond its bound. */
 PLMM_NODISCARD plmm_status plmm_frame_size(size_t *size, const uint8_t *in, plmm_error *err);
 
-/* Decodes exactly len octets of foreign bytes. The bulk's digest is checked, the signature is not.
+/* Decodes exactly len octets of foreign bytes. The bulk's digest is checked, signature or tag is not.
  * PLMM_ERR_WIRE, naming what is wrong, for anything that plmm_frame_encode would not have made;
  * *f is then unspecified. */
 PLMM_NODISCARD plmm_status plmm_frame_decode(plmm_frame *f, const uint8_t *in, size_t len,
@@ -93,15 +111,34 @@ PLMM_NODISCARD plmm_status plmm_frame_decode(plmm_frame *f, const uint8_t *in, s
 PLMM_NODISCARD plmm_status plmm_frame_peek(plmm_frame *f, const uint8_t *in, size_t len,
                                            plmm_error *err);
 
-/* PLMM_ERR_AUTH, naming the type and the sender, if key did not sign the frame. */
+/* PLMM_ERR_AUTH, naming the type and the sender, if the frame's tag is not that of key and way, or its
+ * type is one that is signed. Constant-time comparison. */
+PLMM_NODISCARD plmm_status plmm_frame_authentic(const plmm_frame *f, const plmm_key *key,
+                                                plmm_way way, plmm_error *err);
+
+/* The same for SEAL_REQUEST and SEAL: PLMM_ERR_AUTH if key did not sign the frame, or its type is one
+ * that is not signed. */
 PLMM_NODISCARD plmm_status plmm_frame_verify(const plmm_frame *f, const plmm_sign_pk *key,
                                              plmm_error *err);
 
-/* Writes prefix and envelope, signed by sk, to out[0..*len), PLMM_FRAME_SMALL octets at most; the
- * bulk follows it on the wire. Uses type .. bulk_len and bulk_hash of *f; the caller has set the
- * digest (plmm_bulk_hash). Every field must be within its bound: asserted. */
+/* Writes prefix and envelope with its tag to out[0..*len), PLMM_FRAME_SMALL octets at most; the bulk
+ * follows it on the wire. Uses type .. bulk_len and bulk_hash of *f; the caller has set the
+ * digest (plmm_bulk_hash). Every field must be within its bound, and the type not one that is signed:
+ * asserted. */
 void plmm_frame_head(uint8_t out[PLMM_FRAME_SMALL], size_t *len, const plmm_frame *f,
+                     const plmm_key *key, plmm_way way);
+
+/* The same for SEAL_REQUEST and SEAL, signed by sk. */
+void plmm_frame_sign(uint8_t out[PLMM_FRAME_SMALL], size_t *len, const plmm_frame *f,
                      const plmm_sign_sk *sk);
+
+/* For what is the same for many but for its tag: plmm_frame_begin writes all of the head but the tag,
+ * *len octets of it, and what the tag is over to *digest; plmm_frame_finish appends the tag for one
+ * of them to a copy of it. */
+void plmm_frame_begin(uint8_t out[PLMM_FRAME_SMALL], size_t *len, plmm_hash *digest,
+                      const plmm_frame *f);
+void plmm_frame_finish(uint8_t out[PLMM_FRAME_SMALL], size_t *len, const plmm_hash *digest,
+                       const plmm_key *key, plmm_way way);
 
 /* Digest of a bulk as the envelope carries it: plmm_bulk_digest, zero for an empty one. */
 void plmm_bulk_hash(plmm_hash *out, const uint8_t *bulk, size_t len);

@@ -78,6 +78,22 @@ def agree(sk, peer, label):
     return kdf(k.exchange(X25519PublicKey.from_public_bytes(peer)), label, both[0] + both[1])
 
 
+def montgomery(ed):
+    """The Curve25519 key of an Ed25519 one: u = (1 + y) / (1 - y), RFC 7748 4.1."""
+    p = 2**255 - 19
+    y = int.from_bytes(ed, "little") & (2**255 - 1)
+    return ((1 + y) * pow(1 - y, -1, p) % p).to_bytes(32, "little")
+
+
+def identity_agree(seed, peer, label, info):
+    own = raw_pk(Ed25519PrivateKey.from_private_bytes(seed))
+    sk = X25519PrivateKey.from_private_bytes(hashlib.sha512(seed).digest()[:32])
+    assert raw_pk(sk) == montgomery(own)
+    both = sorted([own, peer], key=lambda b: int.from_bytes(b, "little"))
+    raw = sk.exchange(X25519PublicKey.from_public_bytes(montgomery(peer)))
+    return kdf(raw, label, both[0] + both[1] + info)
+
+
 # ---- seal.h ----
 
 def hchacha20(key, nonce):
@@ -265,6 +281,11 @@ def own():
     fields = [b"ab", b"", b"plmm", le64(2**40 + 1), struct.pack("<d", -0.1)]
     out("transcript.out", transcript(label, fields))
     out("sign.out", sign(seed, label, b"message"))
+    other = bytes([9]) + bytes(31)
+    pk, other_pk = (raw_pk(Ed25519PrivateKey.from_private_bytes(s)) for s in (seed, other))
+    assert (identity_agree(seed, other_pk, b"test.id1", b"art")
+            == identity_agree(other, pk, b"test.id1", b"art"))
+    out("identity_agree.key", identity_agree(seed, other_pk, b"test.id1", b"art"))
     out("nonce_seed.out", kdf(seed, b"nonce.r1")[:24])
     out("mac.out", blake2b(16, b"plmm.mac", label, b"message", key=seed))
     context = hashlib.blake2b(b"context", digest_size=32).digest()
