@@ -17,7 +17,7 @@ plmm_status plmm_checkpoint_parse_config(const char *json, size_t len, const cha
                                          plmm_model_config *cfg, plmm_error *err)
 {
     plmm_json *root;
-    PLMM_TRY(plmm_json_parse(json, len, name, NULL, &root, err));
+    PLMM_TRY(plmm_json_parse(json, len, name, &hf_config_limits, &root, err));
     plmm_status rc = hf_config_read(root, name, cfg, err);
     plmm_json_free(root);
     return rc;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "checkpoint_place.h"
+#include "hf_config.h"
 #include "plmm/alloc.h"
 #include "plmm/bytes.h"
 #include "plmm/checkpoint.h"
@@ -86,7 +87,7 @@ static plmm_status describe_config(const char *path, plmm_checkpoint_info *out, 
     size_t len;
     plmm_json *root = NULL;
     PLMM_TRY(plmm_file_read(path, 1 << 20, &bytes, &len, err));
-    plmm_status rc = plmm_json_parse((const char *)bytes, len, path, NULL, &root, err);
+    plmm_status rc = plmm_json_parse((const char *)bytes, len, path, &hf_config_limits, &root, err);
     plmm_free(bytes);
     if (rc == PLMM_OK) {
         const char *arch = plmm_json_text(plmm_json_first(plmm_json_get(root, "architectures")));

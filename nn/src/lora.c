@@ -78,14 +78,19 @@ static plmm_status check_spec(const plmm_lora_spec *s, plmm_error *err)
     return PLMM_OK;
 }
 
+void plmm__factor_name(char out[112], uint32_t layer, unsigned target, char f)
+{
+    (void)snprintf(out, 112, "base_model.model.model.layers.%u.%s.%s.lora_%c.weight", layer,
+                   target < 4 ? "self_attn" : "mlp", plmm_target_name(target), f);
+}
+
 /* One factor of one matrix; f is 'A' or 'B'. */
 static void add_view(plmm_adapter *a, uint32_t l, unsigned t, char f)
 {
     size_t out = 0, in = 0;
     plmm_target_shape(&a->cfg, t, &out, &in);
     plmm_view *v = &a->views[a->views_count++];
-    (void)snprintf(v->name, sizeof v->name, "base_model.model.model.layers.%u.%s.%s.lora_%c.weight",
-                   l, t < 4 ? "self_attn" : "mlp", plmm_target_name(t), f);
+    plmm__factor_name(v->name, l, t, f);
     v->rows = f == 'A' ? a->spec.rank : out;
     v->cols = f == 'A' ? in : a->spec.rank;
     v->offset = f == 'A' ? l * a->a_layer + a->a_off[t] : a->split + l * a->b_layer + a->b_off[t];

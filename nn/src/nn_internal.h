@@ -65,6 +65,9 @@ static inline size_t plmm__qkv_dim(const plmm_model_config *c)
     return plmm__q_dim(c) + 2 * plmm__kv_dim(c);
 }
 
+/* PEFT's name of factor f, 'A' or 'B', of a target's matrix. */
+void plmm__factor_name(char out[112], uint32_t layer, unsigned target, char f);
+
 /* What a frequency f is divided by; 1 without scaling. */
 double plmm__rope_factor(const plmm_rope_scaling *s, double f);
 

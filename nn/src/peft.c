@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "hf_config.h"
+#include "nn_internal.h"
 #include "plmm/alloc.h"
 #include "plmm/file.h"
 #include "plmm/json.h"
@@ -138,7 +140,7 @@ plmm_status plmm_peft_parse_config(const char *json, size_t len, const char *nam
                                    plmm_lora_spec *spec, plmm_error *err)
 {
     plmm_json *root;
-    PLMM_TRY(plmm_json_parse(json, len, name, NULL, &root, err));
+    PLMM_TRY(plmm_json_parse(json, len, name, &hf_config_limits, &root, err));
     plmm_status rc = read_spec(root, name, spec, err);
     plmm_json_free(root);
     return rc;
@@ -156,17 +158,46 @@ static plmm_status read_config(const char *dir, plmm_lora_spec *spec, plmm_error
     return rc;
 }
 
-static plmm_status fill(plmm_adapter *a, const plmm_safetensors *st, plmm_error *err)
+/* Both factors of one matrix are there in their shapes. */
+static plmm_status check_pair(const plmm_model_config *c, const plmm_lora_spec *spec,
+                              const plmm_safetensors *st, uint32_t layer, unsigned target,
+                              plmm_error *err)
 {
-    size_t n, tensors;
-    const plmm_view *v = plmm_adapter_views(a, &n);
+    plmm_view a = {.rows = spec->rank}, b = {.cols = spec->rank};
+    plmm_target_shape(c, target, &b.rows, &a.cols);
+    plmm__factor_name(a.name, layer, target, 'A');
+    plmm__factor_name(b.name, layer, target, 'B');
+    PLMM_TRY(plmm_safetensors_check_view(st, &a, err));
+    return plmm_safetensors_check_view(st, &b, err);
+}
+
+/* Before memory is taken for weights: the file holds what its configuration says, and no more. */
+static plmm_status check_tensors(const plmm_model_config *c, const plmm_lora_spec *spec,
+                                 const plmm_safetensors *st, plmm_error *err)
+{
+    size_t tensors, n = 0;
     (void)plmm_safetensors_tensors(st, &tensors);
-    for (size_t i = 0; i < n; i++) {
-        PLMM_TRY(plmm_safetensors_read_view(st, &v[i], plmm_adapter_params(a), err));
+    for (uint32_t l = 0; l < c->layers; l++) {
+        for (unsigned t = 0; t < PLMM_TARGETS; t++) {
+            if ((spec->targets >> t & 1u) != 0) {
+                PLMM_TRY(check_pair(c, spec, st, l, t, err));
+                n += 2;
+            }
+        }
     }
     if (tensors != n) {
         return plmm_fail(err, PLMM_ERR_FORMAT,
                          "the adapter has %zu tensors, its configuration explains %zu", tensors, n);
+    }
+    return PLMM_OK;
+}
+
+static plmm_status fill(plmm_adapter *a, const plmm_safetensors *st, plmm_error *err)
+{
+    size_t n;
+    const plmm_view *v = plmm_adapter_views(a, &n);
+    for (size_t i = 0; i < n; i++) {
+        PLMM_TRY(plmm_safetensors_read_view(st, &v[i], plmm_adapter_params(a), err));
     }
     return PLMM_OK;
 }
@@ -181,7 +212,10 @@ plmm_status plmm_peft_load(const char *dir, const plmm_model_config *cfg, plmm_a
     PLMM_TRY(read_config(dir, &spec, err));
     PLMM_TRY(plmm_path_join(path, sizeof path, dir, "adapter_model.safetensors", err));
     PLMM_TRY(plmm_safetensors_open(path, &st, err));
-    plmm_status rc = plmm_adapter_new(cfg, &spec, &a, err);
+    plmm_status rc = check_tensors(cfg, &spec, st, err);
+    if (rc == PLMM_OK) {
+        rc = plmm_adapter_new(cfg, &spec, &a, err);
+    }
     if (rc == PLMM_OK) {
         rc = fill(a, st, err);
     }

@@ -12,18 +12,20 @@
 #include "plmm/bytes.h"
 #include "plmm/file.h"
 #include "plmm/json.h"
+#include "plmm/json_walk.h"
 
 typedef struct shard {
     plmm_map map;
-    plmm_json *header; /* owns the names of its tensors */
-    char name[PLMM_PATH_MAX];
+    plmm_json_slice header; /* in the file */
+    char *names;            /* of its tensors, each with a NUL */
+    char *path;
 } shard;
 
 struct plmm_safetensors {
     shard *shards;
     size_t n_shards, shards_cap;
     plmm_st_tensor *tensors;
-    size_t n, cap;
+    size_t n;
 };
 
 static plmm_status no_memory(plmm_error *err)
@@ -37,7 +39,8 @@ void plmm_safetensors_close(plmm_safetensors *s)
         return;
     }
     for (size_t i = 0; i < s->n_shards; i++) {
-        plmm_json_free(s->shards[i].header);
+        plmm_free(s->shards[i].names);
+        plmm_free(s->shards[i].path);
         plmm_file_unmap(&s->shards[i].map);
     }
     plmm_free(s->shards);
@@ -69,11 +72,15 @@ static const struct {
     {"F8_E5M2", PLMM_DTYPE_OTHER, 8},
 };
 
-static plmm_status read_dtype(const plmm_json *node, const char *name, plmm_dtype *dtype,
+static plmm_status read_dtype(plmm_json_slice node, const char *name, plmm_dtype *dtype,
                               unsigned *bits, plmm_error *err)
 {
-    const char *text = plmm_json_text(plmm_json_get(node, "dtype"));
-    for (size_t i = 0; text != NULL && i < sizeof dtypes / sizeof dtypes[0]; i++) {
+    char text[24] = "(missing)";
+    plmm_json_slice v = plmm_json_slice_get(node, "dtype");
+    if (plmm_json_slice_text(v, text, sizeof text) == SIZE_MAX && v.len > 0) {
+        (void)snprintf(text, sizeof text, "(no short text)");
+    }
+    for (size_t i = 0; i < sizeof dtypes / sizeof dtypes[0]; i++) {
         if (strcmp(dtypes[i].name, text) == 0) {
             *dtype = dtypes[i].dtype;
             *bits = dtypes[i].bits;
@@ -81,33 +88,29 @@ static plmm_status read_dtype(const plmm_json *node, const char *name, plmm_dtyp
         }
     }
     return plmm_fail(err, PLMM_ERR_FORMAT, "tensor %.100s has dtype %.20s, which is none", name,
-                     text != NULL ? text : "(missing)");
+                     text);
 }
 
-/* A whole number that a double holds exactly, 0..2^53. */
-static bool whole(const plmm_json *node, uint64_t *out)
+enum { EXACT = 53 }; /* sizes are below 2^53 */
+
+static plmm_status read_shape(plmm_json_slice node, plmm_st_tensor *t, plmm_error *err)
 {
-    double v = plmm_json_number(node);
-    if (plmm_json_type_of(node) != PLMM_JSON_NUMBER || !(v >= 0) || v > 0x1p53 || v != floor(v)) {
-        return false;
+    plmm_json_slice shape = plmm_json_slice_get(node, "shape");
+    plmm_json_walk w;
+    if (plmm_json_slice_type(shape) != PLMM_JSON_ARRAY) {
+        return plmm_fail(err, PLMM_ERR_FORMAT, "tensor %.100s has no array shape", t->name);
     }
-    *out = (uint64_t)v;
-    return true;
-}
-
-static plmm_status read_shape(const plmm_json *node, plmm_st_tensor *t, plmm_error *err)
-{
-    const plmm_json *shape;
-    PLMM_TRY(plmm_json_need_node(node, t->name, "shape", PLMM_JSON_ARRAY, &shape, err));
     t->count = 1;
-    for (const plmm_json *d = plmm_json_first(shape); d != NULL; d = plmm_json_next(d)) {
+    plmm_json_walk_init(&w, shape);
+    while (plmm_json_walk_next(&w)) {
         uint64_t v;
-        if (t->dims == PLMM_ST_DIMS_MAX || !whole(d, &v)) {
+        if (t->dims == PLMM_ST_DIMS_MAX ||
+            !plmm_json_slice_whole(w.value, UINT64_C(1) << EXACT, &v)) {
             return plmm_fail(err, PLMM_ERR_FORMAT,
                              "tensor %.100s has a shape that is not up to %d whole numbers",
                              t->name, (int)PLMM_ST_DIMS_MAX);
         }
-        if (v != 0 && t->count > (UINT64_C(1) << 53) / v) {
+        if (v != 0 && t->count > (UINT64_C(1) << EXACT) / v) {
             return plmm_fail(err, PLMM_ERR_FORMAT, "tensor %.100s has too many elements", t->name);
         }
         t->shape[t->dims++] = v;
@@ -116,27 +119,33 @@ static plmm_status read_shape(const plmm_json *node, plmm_st_tensor *t, plmm_err
     return PLMM_OK;
 }
 
-/* data is the part of the file after the header, of len bytes. */
-static plmm_status read_tensor(const plmm_json *node, const uint8_t *data, size_t len,
-                               plmm_st_tensor *t, plmm_error *err)
+static plmm_status read_offsets(plmm_json_slice node, const plmm_st_tensor *t, uint64_t *begin,
+                                uint64_t *end, plmm_error *err)
 {
-    unsigned bits = 0;
-    uint64_t begin, end;
-    *t = (plmm_st_tensor){.name = plmm_json_key(node)};
-    if (strlen(t->name) > PLMM_ST_NAME_MAX || t->name[0] == '\0') {
-        return plmm_fail(err, PLMM_ERR_FORMAT, "a tensor's name is not 1..%d bytes long",
-                         (int)PLMM_ST_NAME_MAX);
+    uint64_t *const out[] = {begin, end};
+    size_t n = 0;
+    plmm_json_walk w;
+    plmm_json_walk_init(&w, plmm_json_slice_get(node, "data_offsets"));
+    while (plmm_json_walk_next(&w)) {
+        n = n < 2 && plmm_json_slice_whole(w.value, UINT64_C(1) << EXACT, out[n]) ? n + 1 : 3;
     }
-    PLMM_TRY(read_dtype(node, t->name, &t->dtype, &bits, err));
-    PLMM_TRY(read_shape(node, t, err));
-    const plmm_json *offsets = plmm_json_get(node, "data_offsets");
-    const plmm_json *first = plmm_json_first(offsets);
-    const plmm_json *second = first != NULL ? plmm_json_next(first) : NULL;
-    if (second == NULL || plmm_json_next(second) != NULL || !whole(first, &begin) ||
-        !whole(second, &end) || begin > end) {
+    if (n != 2 || *begin > *end) {
         return plmm_fail(err, PLMM_ERR_FORMAT,
                          "tensor %.100s has data_offsets that are not [begin, end]", t->name);
     }
+    return PLMM_OK;
+}
+
+/* data is the part of the file after the header, of len bytes; name is t's for good. */
+static plmm_status read_tensor(plmm_json_slice node, const char *name, const uint8_t *data,
+                               size_t len, plmm_st_tensor *t, plmm_error *err)
+{
+    unsigned bits = 0;
+    uint64_t begin = 0, end = 0;
+    *t = (plmm_st_tensor){.name = name};
+    PLMM_TRY(read_dtype(node, t->name, &t->dtype, &bits, err));
+    PLMM_TRY(read_shape(node, t, err));
+    PLMM_TRY(read_offsets(node, t, &begin, &end, err));
     if (end > len) {
         return plmm_fail(err, PLMM_ERR_FORMAT,
                          "tensor %.100s ends at byte %" PRIu64
@@ -194,37 +203,59 @@ static plmm_status check_tiling(plmm_st_tensor *t, size_t n, const uint8_t *data
     return PLMM_OK;
 }
 
-static plmm_status reserve(plmm_safetensors *s, size_t more, plmm_error *err)
+/* Counts the tensors of a header and the bytes of their names with a NUL each. */
+static plmm_status count_tensors(plmm_json_slice header, size_t *n, size_t *bytes, plmm_error *err)
 {
-    if (s->n + more > PLMM_ST_TENSORS_MAX) {
-        return plmm_fail(err, PLMM_ERR_FORMAT, "more than %d tensors", (int)PLMM_ST_TENSORS_MAX);
-    }
-    if (s->tensors == NULL || s->n + more > s->cap) {
-        size_t cap = s->n + more; /* a block of its own even for none, so that pointers add up */
-        plmm_st_tensor *t = plmm_grow(s->tensors, s->cap, cap, sizeof *t);
-        if (t == NULL) {
-            return no_memory(err);
+    plmm_json_walk w;
+    *n = *bytes = 0;
+    plmm_json_walk_init(&w, header);
+    while (plmm_json_walk_next(&w)) {
+        char name[PLMM_ST_NAME_MAX + 1];
+        size_t len = plmm_json_slice_text(w.key, name, sizeof name);
+        if (len == 0 || len > PLMM_ST_NAME_MAX) {
+            return plmm_fail(err, PLMM_ERR_FORMAT, "a tensor's name is not 1..%d bytes long",
+                             (int)PLMM_ST_NAME_MAX);
         }
-        s->tensors = t;
-        s->cap = cap;
+        bool tensor = strcmp(name, "__metadata__") != 0;
+        *n += tensor;
+        *bytes += tensor ? len + 1 : 0;
     }
     return PLMM_OK;
 }
 
-/* Adds the tensors of a parsed header. */
-static plmm_status add_tensors(plmm_safetensors *s, const plmm_json *header, const uint8_t *data,
-                               size_t len, plmm_error *err)
+/* Room for n more tensors, and for the names of a shard. */
+static plmm_status reserve(plmm_safetensors *s, shard *f, size_t n, size_t bytes, plmm_error *err)
 {
-    if (plmm_json_type_of(header) != PLMM_JSON_OBJECT) {
+    if (n > PLMM_ST_TENSORS_MAX - s->n) {
+        return plmm_fail(err, PLMM_ERR_FORMAT, "more than %d tensors", (int)PLMM_ST_TENSORS_MAX);
+    }
+    plmm_st_tensor *t = plmm_grow(s->tensors, s->n, s->n + n, sizeof *t);
+    f->names = plmm_alloc(bytes, 1);
+    if (t != NULL) {
+        s->tensors = t;
+    }
+    return t != NULL && f->names != NULL ? PLMM_OK : no_memory(err);
+}
+
+/* Adds the tensors of a checked header. */
+static plmm_status add_tensors(plmm_safetensors *s, shard *f, const uint8_t *data, size_t len,
+                               plmm_error *err)
+{
+    size_t n, bytes, before = s->n, at = 0;
+    plmm_json_walk w;
+    if (plmm_json_slice_type(f->header) != PLMM_JSON_OBJECT) {
         return plmm_fail(err, PLMM_ERR_FORMAT, "the header is no JSON object");
     }
-    PLMM_TRY(reserve(s, plmm_json_count(header), err));
-    size_t before = s->n;
-    for (const plmm_json *v = plmm_json_first(header); v != NULL; v = plmm_json_next(v)) {
-        if (strcmp(plmm_json_key(v), "__metadata__") == 0) {
+    PLMM_TRY(count_tensors(f->header, &n, &bytes, err));
+    PLMM_TRY(reserve(s, f, n, bytes, err));
+    plmm_json_walk_init(&w, f->header);
+    while (plmm_json_walk_next(&w)) {
+        if (plmm_json_slice_is(w.key, "__metadata__")) {
             continue;
         }
-        PLMM_TRY(read_tensor(v, data, len, &s->tensors[s->n], err));
+        char *name = f->names + at;
+        at += plmm_json_slice_text(w.key, name, bytes - at) + 1;
+        PLMM_TRY(read_tensor(w.value, name, data, len, &s->tensors[s->n], err));
         s->n++;
     }
     return check_tiling(s->tensors + before, s->n - before, data, len, err);
@@ -249,8 +280,10 @@ static plmm_status add_bytes(plmm_safetensors *s, shard *f, const uint8_t *bytes
                          n, len);
     }
     const uint8_t *data = bytes + 8 + n;
-    PLMM_TRY(plmm_json_parse((const char *)bytes + 8, (size_t)n, "header", NULL, &f->header, err));
-    return add_tensors(s, f->header, data, len - 8 - (size_t)n, err);
+    static const plmm_json_limits limits = {.bytes = PLMM_ST_HEADER_MAX, .depth = 8};
+    PLMM_TRY(
+        plmm_json_check((const char *)bytes + 8, (size_t)n, "header", &limits, &f->header, err));
+    return add_tensors(s, f, data, len - 8 - (size_t)n, err);
 }
 
 static plmm_status finish(plmm_safetensors *s, plmm_error *err)
@@ -284,7 +317,10 @@ static plmm_safetensors *new_reader(size_t shards)
 static plmm_status add_file(plmm_safetensors *s, const char *path, plmm_error *err)
 {
     shard *f = &s->shards[s->n_shards++];
-    (void)snprintf(f->name, sizeof f->name, "%s", path);
+    f->path = plmm_strdup(path);
+    if (f->path == NULL) {
+        return no_memory(err);
+    }
     PLMM_TRY(plmm_file_map(path, &f->map, err));
     plmm_status rc = add_bytes(s, f, f->map.data, f->map.len, err);
     return rc == PLMM_OK ? rc : plmm_fail_in(err, rc, "cannot read %s", path);
@@ -332,53 +368,67 @@ plmm_status plmm_safetensors_parse(const uint8_t *bytes, size_t len, const char 
 
 /* --- shards --- */
 
-static int by_text(const void *a, const void *b)
-{
-    const char *const *x = a, *const *y = b;
-    return strcmp(*x, *y);
-}
+typedef struct shard_names {
+    char each[PLMM_ST_SHARDS_MAX][PLMM_ST_NAME_MAX + 1];
+    size_t n;
+} shard_names;
 
 /* A shard's name is a plain file name: an index must not lead outside its directory. */
-static plmm_status check_shard(const char *name, plmm_error *err)
+static plmm_status add_name(shard_names *all, plmm_json_slice v, plmm_error *err)
 {
-    if (name == NULL || name[0] == '\0' || name[0] == '.' || strchr(name, '/') != NULL) {
+    char name[PLMM_ST_NAME_MAX + 1] = "(no short text)";
+    size_t len = plmm_json_slice_text(v, name, sizeof name);
+    if (len == SIZE_MAX || name[0] == '\0' || name[0] == '.' || strchr(name, '/') != NULL) {
         return plmm_fail(err, PLMM_ERR_FORMAT, "weight_map names \"%.80s\", expected a file name",
-                         name != NULL ? name : "(no text)");
+                         name);
     }
+    /* entries of one shard usually follow one another */
+    for (size_t i = all->n; i-- > 0;) {
+        if (strcmp(all->each[i], name) == 0) {
+            return PLMM_OK;
+        }
+    }
+    if (all->n == PLMM_ST_SHARDS_MAX) {
+        return plmm_fail(err, PLMM_ERR_FORMAT, "weight_map names more than %d files",
+                         (int)PLMM_ST_SHARDS_MAX);
+    }
+    memcpy(all->each[all->n++], name, sizeof name);
     return PLMM_OK;
 }
 
-static plmm_status open_shards(const char *dir, const plmm_json *index, const char **names,
-                               plmm_safetensors **out, plmm_error *err)
+static plmm_status list_shards(const char *text, size_t len, const char *path, shard_names *all,
+                               plmm_error *err)
 {
-    const plmm_json *map;
-    size_t n = 0, distinct = 0;
-    PLMM_TRY(plmm_json_need_node(index, "model.safetensors.index.json", "weight_map",
-                                 PLMM_JSON_OBJECT, &map, err));
-    for (const plmm_json *v = plmm_json_first(map); v != NULL; v = plmm_json_next(v)) {
-        PLMM_TRY(check_shard(plmm_json_text(v), err));
-        names[n++] = plmm_json_text(v);
-    }
-    if (n > 0) {
-        qsort(names, n, sizeof *names, by_text);
-    }
-    for (size_t i = 0; i < n; i++) {
-        if (i == 0 || strcmp(names[i], names[i - 1]) != 0) {
-            names[distinct++] = names[i];
+    static const plmm_json_limits limits = {.bytes = PLMM_ST_HEADER_MAX, .depth = 8};
+    plmm_json_slice root, map;
+    plmm_json_walk w;
+    PLMM_TRY(plmm_json_check(text, len, path, &limits, &root, err));
+    map = plmm_json_slice_get(root, "weight_map");
+    plmm_json_walk_init(&w, map);
+    for (size_t i = 0; plmm_json_slice_type(map) == PLMM_JSON_OBJECT && plmm_json_walk_next(&w);
+         i++) {
+        if (i == PLMM_ST_TENSORS_MAX) {
+            return plmm_fail(err, PLMM_ERR_FORMAT, "weight_map has more than %d tensors",
+                             (int)PLMM_ST_TENSORS_MAX);
         }
+        PLMM_TRY(add_name(all, w.value, err));
     }
-    if (distinct == 0 || distinct > PLMM_ST_SHARDS_MAX) {
-        return plmm_fail(err, PLMM_ERR_FORMAT, "weight_map names %zu files, expected 1..%d",
-                         distinct, (int)PLMM_ST_SHARDS_MAX);
-    }
-    plmm_safetensors *s = new_reader(distinct);
+    return all->n > 0
+               ? PLMM_OK
+               : plmm_fail(err, PLMM_ERR_FORMAT, "%s has no weight_map that names files", path);
+}
+
+static plmm_status open_shards(const char *dir, const shard_names *all, plmm_safetensors **out,
+                               plmm_error *err)
+{
+    plmm_safetensors *s = new_reader(all->n);
     if (s == NULL) {
         return no_memory(err);
     }
     plmm_status rc = PLMM_OK;
-    for (size_t i = 0; i < distinct && rc == PLMM_OK; i++) {
+    for (size_t i = 0; i < all->n && rc == PLMM_OK; i++) {
         char path[PLMM_PATH_MAX];
-        rc = plmm_path_join(path, sizeof path, dir, names[i], err);
+        rc = plmm_path_join(path, sizeof path, dir, all->each[i], err);
         if (rc == PLMM_OK) {
             rc = add_file(s, path, err);
         }
@@ -392,20 +442,20 @@ static plmm_status open_shards(const char *dir, const plmm_json *index, const ch
 static plmm_status open_index(const char *dir, const char *path, plmm_safetensors **out,
                               plmm_error *err)
 {
-    uint8_t *bytes;
-    size_t len;
-    plmm_json *index = NULL;
-    PLMM_TRY(plmm_file_read(path, PLMM_ST_HEADER_MAX, &bytes, &len, err));
-    plmm_status rc = plmm_json_parse((const char *)bytes, len, path, NULL, &index, err);
-    plmm_free(bytes);
-    if (rc != PLMM_OK) {
-        return rc;
+    plmm_map map;
+    shard_names *all = plmm_alloc(1, sizeof *all);
+    if (all == NULL) {
+        return no_memory(err);
     }
-    size_t n = plmm_json_count(plmm_json_get(index, "weight_map"));
-    const char **names = plmm_alloc(n, sizeof *names);
-    rc = names == NULL ? no_memory(err) : open_shards(dir, index, names, out, err);
-    plmm_free(names);
-    plmm_json_free(index);
+    plmm_status rc = plmm_file_map(path, &map, err);
+    if (rc == PLMM_OK) {
+        rc = list_shards((const char *)map.data, map.len, path, all, err);
+        plmm_file_unmap(&map);
+    }
+    if (rc == PLMM_OK) {
+        rc = open_shards(dir, all, out, err);
+    }
+    plmm_free(all);
     return rc;
 }
 
@@ -439,10 +489,10 @@ size_t plmm_safetensors_files(const plmm_safetensors *s)
     return s->n_shards;
 }
 
-const char *plmm_safetensors_meta(const plmm_safetensors *s, const char *key)
+bool plmm_safetensors_meta(const plmm_safetensors *s, const char *key, char *out, size_t cap)
 {
-    const plmm_json *meta = plmm_json_get(s->shards[0].header, "__metadata__");
-    return plmm_json_text(plmm_json_get(meta, key));
+    plmm_json_slice meta = plmm_json_slice_get(s->shards[0].header, "__metadata__");
+    return plmm_json_slice_text(plmm_json_slice_get(meta, key), out, cap) != SIZE_MAX;
 }
 
 static plmm_status refuse_dtype(const plmm_st_tensor *t, plmm_error *err)
@@ -493,8 +543,8 @@ plmm_status plmm_safetensors_check_view(const plmm_safetensors *s, const plmm_vi
 {
     const plmm_st_tensor *t = plmm_safetensors_find(s, view->name);
     if (t == NULL) {
-        return plmm_fail(err, PLMM_ERR_FORMAT, "%s lacks the tensor %s", s->shards[0].name,
-                         view->name);
+        return plmm_fail(err, PLMM_ERR_FORMAT, "%s lacks the tensor %s",
+                         s->shards[0].path != NULL ? s->shards[0].path : "the file", view->name);
     }
     bool matrix = t->dims == 2 && t->shape[0] == view->rows && t->shape[1] == view->cols;
     bool vector = t->dims == 1 && view->rows == 1 && t->shape[0] == view->cols;

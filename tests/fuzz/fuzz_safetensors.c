@@ -30,7 +30,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         plmm_free(out);
     }
     PLMM_ASSERT(bytes <= size);
-    (void)plmm_safetensors_meta(s, "format");
+    char meta[16];
+    (void)plmm_safetensors_meta(s, "format", meta, sizeof meta);
     plmm_safetensors_close(s);
     return 0;
 }

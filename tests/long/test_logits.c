@@ -3,6 +3,7 @@
  * without it nothing is checked. */
 #include <math.h>
 
+#include "plmm/alloc.h"
 #include "plmm/checkpoint.h"
 #include "plmm/file.h"
 #include "plmm/generate.h"
@@ -147,6 +148,69 @@ static void test_tinystories(void)
     plmm_model_free(m);
 }
 
+/* Mean loss of the texts of stories260K.jsonl. */
+static double mean_loss(const plmm_model *m)
+{
+    uint8_t *text = NULL;
+    size_t len = 0;
+    plmm_error err;
+    plmm_workspace *w = workspace(m);
+    plmm_json_seq seq;
+    plmm_json *v = NULL;
+    plmm_loss_sum sum = {0};
+    must(plmm_file_read(at("goldens/stories260K.jsonl"), 64 << 20, &text, &len, &err), &err);
+    plmm_json_seq_init(&seq, (const char *)text, len, "stories260K.jsonl", NULL);
+    while (plmm_json_seq_next(&seq, &v, &err) == PLMM_OK && v != NULL) {
+        int32_t ids[512], targets[512];
+        uint32_t n = 0;
+        const plmm_json *list = plmm_json_get(v, "ids");
+        for (const plmm_json *i = plmm_json_first(list);
+             i != NULL && n < plmm_model_cfg(m)->context; i = plmm_json_next(i)) {
+            ids[n++] = (int32_t)plmm_json_number(i);
+        }
+        for (uint32_t i = 0; i < n; i++) {
+            targets[i] = i + 1 < n ? ids[i + 1] : -1;
+        }
+        plmm_batch b = {ids, targets, &n, n, 1};
+        must(plmm_loss(w, m, NULL, &b, &sum, &err), &err);
+        plmm_json_free(v);
+    }
+    plmm_free(text);
+    plmm_workspace_free(w);
+    return sum.nll / (double)sum.count;
+}
+
+/* The same model as llama.cpp's file: f32 to the bit, q8_0 nearly. */
+static void test_gguf(void)
+{
+    static const char *const files[] = {
+        "stories260K/stories260K.bin", "gguf_stories260K/stories260K-f32.gguf",
+        "gguf_stories260K/stories260K-q8_0.gguf", "stories260K/stories260K-q8.bin"};
+    double loss[4] = {0};
+    plmm_error err;
+    plmm_model *m[4] = {NULL};
+    for (size_t i = 0; i < COUNT(files); i++) {
+        must(plmm_checkpoint_load(at(files[i]), &m[i], NULL, &err), &err);
+        loss[i] = mean_loss(m[i]);
+        (void)fprintf(stderr, "%s: mean loss %.6f\n", files[i], loss[i]);
+    }
+    size_t n = 0;
+    const plmm_view *v = plmm_model_views(m[0], &n);
+    for (size_t i = 0; i < n; i++) {
+        const plmm_view *u = plmm_model_find(m[1], v[i].name);
+        CHECK(u != NULL && memcmp(plmm_model_weights(m[0]) + v[i].offset,
+                                  plmm_model_weights(m[1]) + u->offset,
+                                  v[i].rows * v[i].cols * sizeof(float)) == 0,
+              "%s", v[i].name);
+    }
+    CHECK(fabs(loss[1] - loss[0]) < 1e-6, "f32");
+    CHECK(fabs(loss[2] - loss[0]) < 0.005 && loss[2] != loss[0], "q8_0");
+    CHECK(fabs(loss[3] - loss[0]) < 0.005 && loss[3] != loss[0], "int8 groups");
+    for (size_t i = 0; i < COUNT(files); i++) {
+        plmm_model_free(m[i]);
+    }
+}
+
 int main(void)
 {
     folder = getenv("PLMM_DATA");
@@ -156,5 +220,6 @@ int main(void)
     }
     test_stories260k();
     test_tinystories();
+    test_gguf();
     return plmm_test_end();
 }

@@ -154,7 +154,11 @@ static void test_values(void)
         CHECK(plmm_safetensors_read_view(s, &none, back, &err) == PLMM_ERR_FORMAT &&
                   strstr(err.msg, "lacks the tensor n") != NULL,
               "%s", err.msg);
-        CHECK(strcmp(plmm_safetensors_meta(s, "format"), "pt") == 0, "metadata");
+        char meta[8];
+        CHECK(plmm_safetensors_meta(s, "format", meta, sizeof meta) && strcmp(meta, "pt") == 0 &&
+                  !plmm_safetensors_meta(s, "format", meta, 2) &&
+                  !plmm_safetensors_meta(s, "gone", meta, sizeof meta),
+              "metadata");
         plmm_safetensors_close(s);
     }
     static const float large[] = {1, 2, 3, 4, 5, 1e6f, 7, 8, 9, 10};
@@ -212,7 +216,7 @@ static void check_copies(const plmm_model *m, const plmm_adapter *a, const plmm_
         CHECK(plmm_adapter_spec(a2)->alpha == 7 && plmm_adapter_spec(a2)->dropout == 0.1f, "spec");
         check_logits(m2, a2, plmm_json_get(root, "adapter"), "copies");
         plmm_model_config other = *plmm_model_cfg(m);
-        other.hidden++;
+        other.hidden--;
         plmm_adapter *a3 = NULL;
         CHECK(plmm_peft_load(dir, &other, &a3, &err) == PLMM_ERR_FORMAT && a3 == NULL &&
                   strstr(err.msg, "expected [") != NULL,

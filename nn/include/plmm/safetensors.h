@@ -3,7 +3,8 @@
  *
  * The reader maps files and trusts nothing: header length, every name, shape, type and offset are
  * checked against the file's size before a tensor can be asked for; gaps, overlaps and trailing
- * bytes are refused, as by the reference implementation. A reader is immutable once open and may be
+ * bytes are refused, as by the reference implementation. The header is walked where it lies: a file
+ * costs under 16 MiB of memory besides its own bytes, whatever it says. A reader is immutable once open and may be
  * used by any number of threads. Files must not shrink while open.
  */
 #ifndef PLMM_SAFETENSORS_H
@@ -16,7 +17,7 @@
 
 enum {
     PLMM_ST_HEADER_MAX = 32 << 20, /* bytes of JSON */
-    PLMM_ST_TENSORS_MAX = 1 << 17,
+    PLMM_ST_TENSORS_MAX = 1 << 16,
     PLMM_ST_DIMS_MAX = 8,
     PLMM_ST_NAME_MAX = 255,
     PLMM_ST_SHARDS_MAX = 1024,
@@ -59,8 +60,9 @@ void plmm_safetensors_close(plmm_safetensors *s);
 const plmm_st_tensor *plmm_safetensors_tensors(const plmm_safetensors *s, size_t *count);
 const plmm_st_tensor *plmm_safetensors_find(const plmm_safetensors *s, const char *name);
 
-/* Value of a key of `__metadata__` of the first file, or NULL. */
-const char *plmm_safetensors_meta(const plmm_safetensors *s, const char *key);
+/* The text of a key of `__metadata__` of the first file; false where there is none or it does not
+ * fit into out[cap] with its NUL. */
+bool plmm_safetensors_meta(const plmm_safetensors *s, const char *key, char *out, size_t cap);
 
 /* Writes count float32 values to out (exactly: f16 and bf16 are subsets of float32).
  * PLMM_ERR_UNSUPPORTED for PLMM_DTYPE_OTHER. */
