@@ -99,6 +99,13 @@ static plmm_status print_json(const loaded *l, const plmm_ids *prompt, const plm
     return plmm_json_end(&w, err);
 }
 
+/* --template: the family whose chats the model was trained on. */
+static plmm_status choose_template(plmm_cli_args *a, loaded *l, plmm_error *err)
+{
+    const char *name = plmm_cli_text(a, "template");
+    return name != NULL ? plmm_chat_use(&l->chat, name, err) : PLMM_OK;
+}
+
 static plmm_status run(plmm_cli_args *a, const loaded *l, plmm_ids *prompt, printer *p,
                        plmm_error *err)
 {
@@ -137,7 +144,8 @@ plmm_status verb_generate(plmm_cli_args *a, plmm_error *err)
                  .silent = plmm_cli_flag(a, "json"),
                  .first = plmm_cli_flag(a, "chat"),
                  .err = err};
-    plmm_status rc = run(a, &l, &prompt, &p, err);
+    plmm_status rc = choose_template(a, &l, err);
+    rc = rc == PLMM_OK ? run(a, &l, &prompt, &p, err) : rc;
     plmm_ids_free(&prompt);
     plmm_ids_free(&p.made);
     loaded_free(&l);

@@ -78,6 +78,8 @@ static const plmm_cli_option train_options[] = {
 static const plmm_cli_option generate_options[] = {
     {"prompt", PLMM_CLI_TEXT, "TEXT", "", 0, 0, "what to continue, or the question"},
     {"chat", PLMM_CLI_FLAG, NULL, NULL, 0, 0, "the prompt is a user's turn; print the answer"},
+    {"template", PLMM_CLI_TEXT, "NAME", NULL, 0, 0,
+     "of chats: llama2, llama3, chatml, smollm2, qwen2, qwen2.5, zephyr, mistral"},
     ADAPTER,
     {"max-new", PLMM_CLI_INT, "N", "64", 1, 1 << 20, "tokens at most"},
     {"temperature", PLMM_CLI_REAL, "X", "0", 0, 100, "0: always the most probable token"},

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "chat_internal.h"
 #include "plmm/alloc.h"
 #include "tokenizer_internal.h"
 
@@ -10,14 +11,16 @@ const char *const plmm_chat_specials[PLMM_CHAT_SPECIALS] = {PLMM_CHAT_BEGIN, PLM
 
 void plmm_chat_init(plmm_chat *c, const plmm_tokenizer *tokenizer, int32_t bos, int32_t eos)
 {
-    c->tokenizer = tokenizer;
-    c->bos = bos;
+    *c = (plmm_chat){.tokenizer = tokenizer, .bos = bos, .eos = eos};
     c->end = plmm_tokenizer_find(tokenizer, PLMM_CHAT_END);
     c->user = plmm_tokenizer_find(tokenizer, PLMM_CHAT_USER);
     c->assistant = plmm_tokenizer_find(tokenizer, PLMM_CHAT_ASSISTANT);
     c->tokens = c->end >= 0 && c->user >= 0 && c->assistant >= 0;
     c->end = c->tokens ? c->end : eos;
     c->stop = c->end;
+    if (!c->tokens) {
+        plmm__chat_guess(c);
+    }
 }
 
 void plmm_sample_free(plmm_sample *s)
@@ -97,6 +100,9 @@ plmm_status plmm_chat_prompt(const plmm_chat *c, const char *prompt, size_t max,
 {
     size_t begin, end;
     PLMM_ASSERT(max == 0 || max >= 8);
+    if (c->form != NULL) {
+        return plmm__chat_prompt(c, prompt, max, ids, err);
+    }
     PLMM_TRY(put_prompt(c, prompt, ids, &begin, &end, err));
     if (max != 0 && ids->n > max) {
         size_t over = ids->n - max;
@@ -152,6 +158,9 @@ plmm_status plmm_chat_sample(const plmm_chat *c, const char *prompt, const char 
         PLMM_TRY(push_some(&s->ids, c->bos, err));
         learn = s->ids.n;
         PLMM_TRY(encode(c, response, false, &s->ids, err));
+    } else if (c->form != NULL) {
+        PLMM_TRY(plmm__chat_both(c, prompt, response, whole, &s->ids, &learn, err));
+        return shift(s, learn, err);
     } else {
         PLMM_TRY(put_prompt(c, prompt, &s->ids, &begin, &end, err));
         learn = s->ids.n;

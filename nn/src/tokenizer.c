@@ -324,7 +324,7 @@ plmm_status plmm_tokenizer_encode(const plmm_tokenizer *t, const char *text, siz
                          (int)PLMM_TOKENIZER_TEXT_MAX);
     }
     size_t before = ids->n;
-    encoder e = {.t = t, .flags = flags, .at_start = true, .ids = ids};
+    encoder e = {.t = t, .flags = flags, .at_start = (flags & PLMM_ENCODE_INNER) == 0, .ids = ids};
     plmm_status rc = PLMM_OK;
     if ((flags & PLMM_ENCODE_BOS) != 0 && t->bos >= 0) {
         rc = plmm_ids_push(ids, t->bos, err);

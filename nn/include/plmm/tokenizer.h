@@ -102,6 +102,9 @@ enum {
     /* Special tokens written in the text are recognised. Never set this for text of a user: it
      * could forge the turns of a dialogue. */
     PLMM_ENCODE_SPECIALS = 4,
+    /* The text goes on from special tokens that are already there: what a tokenizer puts before the
+     * beginning of a text alone is left out. */
+    PLMM_ENCODE_INNER = 8,
 };
 
 /* Appends the ids of text[0..len) to *ids (unchanged on failure). */
