@@ -81,7 +81,8 @@ static void bench_texts(const shape *s, const plmm_model *m, const plmm_stack *s
     g.max_new = 1;
     for (uint32_t round = 0; round < 2; round++) { /* the prompts alone, then with the answers */
         for (uint32_t i = 0; i < slots; i++) {
-            q[i] = (plmm_query){prompt, PROMPT, out + (size_t)i * tokens, tokens, 0};
+            q[i] = (plmm_query){
+                .prompt = prompt, .n = PROMPT, .out = out + (size_t)i * tokens, .cap = tokens};
         }
         double t = now();
         must(plmm_generate_batch(d, m, stack, q, slots, &g, &err), &err);

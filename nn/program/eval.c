@@ -152,7 +152,10 @@ static plmm_status answer_chunk(job *j, size_t from, size_t n, plmm_error *err)
     plmm_status rc = out != NULL ? PLMM_OK : plmm_fail(err, PLMM_ERR_NOMEM, "cannot hold answers");
     for (size_t i = 0; i < n && rc == PLMM_OK; i++) {
         rc = plmm_chat_prompt(&j->l.chat, j->all.v[from + i].prompt, j->length, &prompts[i], err);
-        q[i] = (plmm_query){prompts[i].v, prompts[i].n, out + i * j->max_new, j->max_new, 0};
+        q[i] = (plmm_query){.prompt = prompts[i].v,
+                            .n = prompts[i].n,
+                            .out = out + i * j->max_new,
+                            .cap = j->max_new};
     }
     if (rc == PLMM_OK) {
         rc = plmm_generate_batch(j->d, j->l.model, &j->l.stack, q, n, &j->sampling, err);
@@ -279,7 +282,7 @@ static plmm_status prepare(job *j, plmm_error *err)
     if (j->l.chat.stop >= 0) {
         j->sampling.stop[j->sampling.stops++] = j->l.chat.stop;
     }
-    plmm_decoder_params dp = {SLOTS, cfg->context, j->l.rank};
+    plmm_decoder_params dp = {.slots = SLOTS, .positions = cfg->context, .rank = j->l.rank};
     return plmm_decoder_new(cfg, &dp, &j->d, err);
 }
 

@@ -5,32 +5,56 @@
 #include <string.h>
 
 #include "plmm/alloc.h"
+#include "plmm/clock.h"
 #include "plmm/generate.h"
 #include "plmm/json.h"
+#include "plmm/stream.h"
 
 typedef struct printer {
-    const plmm_tokenizer *t;
+    plmm_stream *stream;
     plmm_ids made;
-    bool silent, first, line; /* line: stop at a line break */
+    bool silent;
+    uint64_t first_us; /* when the first token came */
     plmm_status status;
     plmm_error *err;
 } printer;
 
-static bool print_token(void *user, int32_t id)
+static bool print_text(void *user, const char *text, size_t n)
+{
+    const printer *p = user;
+    if (!p->silent) {
+        (void)fwrite(text, 1, n, stdout);
+        (void)fflush(stdout);
+    }
+    return true;
+}
+
+/* Keeps each token whose text does not end the whole. */
+static bool take_token(void *user, int32_t id)
 {
     printer *p = user;
-    char piece[PLMM_TOKENIZER_TOKEN_MAX + 1];
-    size_t n = plmm_tokenizer_piece(p->t, id, p->first, piece);
-    p->first = false;
-    if (p->line && memchr(piece, '\n', n) != NULL) {
+    p->first_us = p->first_us != 0 ? p->first_us : plmm_clock_us();
+    if (!plmm_stream_token(p->stream, id)) {
         return false;
-    }
-    if (!p->silent) {
-        (void)fwrite(piece, 1, n, stdout);
-        (void)fflush(stdout);
     }
     p->status = plmm_ids_push(&p->made, id, p->err);
     return p->status == PLMM_OK;
+}
+
+/* The stop text that was asked for, and a line break where that ends an answer. */
+static plmm_status open_stream(plmm_cli_args *a, const loaded *l, bool chat, printer *p,
+                               plmm_error *err)
+{
+    const char *stops[2], *asked = plmm_cli_text(a, "stop");
+    plmm_stream_params sp = {
+        .tokenizer = l->tokenizer, .stops = stops, .first = chat, .each = print_text, .user = p};
+    if (asked != NULL) {
+        stops[sp.n_stops++] = asked;
+    }
+    if (chat && !l->chat.tokens) {
+        stops[sp.n_stops++] = "\n";
+    }
+    return plmm_stream_new(&sp, &p->stream, err);
 }
 
 static plmm_status sampling_of(plmm_cli_args *a, const loaded *l, bool chat, plmm_sampling *s)
@@ -106,33 +130,77 @@ static plmm_status choose_template(plmm_cli_args *a, loaded *l, plmm_error *err)
     return name != NULL ? plmm_chat_use(&l->chat, name, err) : PLMM_OK;
 }
 
+/* Writes the text, with a draft's help if there is one. */
+static plmm_status make_text(plmm_cli_args *a, const loaded *l, const plmm_ids *prompt,
+                             const plmm_sampling *s, printer *p, plmm_error *err)
+{
+    const char *path = plmm_cli_text(a, "draft");
+    uint32_t context = plmm_model_cfg(l->model)->context;
+    uint64_t positions = (uint64_t)prompt->n + s->max_new;
+    plmm_decoder_params dp = {.slots = 1,
+                              .positions = positions < context ? (uint32_t)positions : context,
+                              .rank = l->rank,
+                              .lookahead = path != NULL ? PLMM_LOOKAHEAD_MAX : 0};
+    plmm_model *draft = NULL;
+    plmm_decoder *d = NULL, *f = NULL;
+    plmm_draft_count count = {0};
+    plmm_status rc = plmm_decoder_new(plmm_model_cfg(l->model), &dp, &d, err);
+    if (rc == PLMM_OK && path == NULL) {
+        rc = plmm_generate(d, l->model, &l->stack, prompt->v, prompt->n, s, take_token, p, NULL,
+                           err);
+    } else if (rc == PLMM_OK && (rc = plmm_checkpoint_load(path, &draft, NULL, err)) == PLMM_OK) {
+        uint32_t most = plmm_model_cfg(draft)->context;
+        dp.positions = dp.positions < most ? dp.positions : most;
+        rc = plmm_decoder_new(plmm_model_cfg(draft), &dp, &f, err);
+        plmm_draft by = {f, draft, NULL, (uint32_t)plmm_cli_int(a, "ahead")};
+        rc = rc == PLMM_OK ? plmm_generate_drafted(d, l->model, &l->stack, &by, prompt->v,
+                                                   prompt->n, s, take_token, p, &count, err)
+                           : rc;
+        (void)fprintf(stderr, "draft: %zu of %zu proposals accepted, %zu passes\n", count.accepted,
+                      count.proposed, count.passes);
+    }
+    plmm_decoder_free(f);
+    plmm_decoder_free(d);
+    plmm_model_free(draft);
+    return rc == PLMM_OK ? p->status : rc;
+}
+
+/* To the terminal, beside the text. The first token comes with the prompt. */
+static void print_speed(const printer *p, size_t prompt, uint64_t start, uint64_t end)
+{
+    if (p->first_us == 0) {
+        return;
+    }
+    double read = 1e-6 * (double)(p->first_us - start), made = 1e-6 * (double)(end - p->first_us);
+    (void)fprintf(stderr, "prompt: %zu tokens, %.1f tokens/s\n", prompt, (double)prompt / read);
+    if (p->made.n > 1 && made > 0) {
+        (void)fprintf(stderr, "answer: %zu tokens, %.1f tokens/s\n", p->made.n,
+                      (double)(p->made.n - 1) / made);
+    }
+}
+
 static plmm_status run(plmm_cli_args *a, const loaded *l, plmm_ids *prompt, printer *p,
                        plmm_error *err)
 {
     plmm_sampling s;
-    plmm_decoder *d;
     bool chat = plmm_cli_flag(a, "chat");
     PLMM_TRY(sampling_of(a, l, chat, &s));
     PLMM_TRY(prompt_of(a, l, chat, s.max_new, prompt, err));
-    plmm_decoder_params dp = {.slots = 1, .rank = l->rank};
-    uint64_t positions = (uint64_t)prompt->n + s.max_new;
-    uint32_t context = plmm_model_cfg(l->model)->context;
-    dp.positions = positions < context ? (uint32_t)positions : context;
-    p->line = chat && !l->chat.tokens;
+    PLMM_TRY(open_stream(a, l, chat, p, err));
     if (!chat && !p->silent) {
         (void)printf("%s", plmm_cli_text(a, "prompt"));
     }
-    PLMM_TRY(plmm_decoder_new(plmm_model_cfg(l->model), &dp, &d, err));
-    plmm_status rc =
-        plmm_generate(d, l->model, &l->stack, prompt->v, prompt->n, &s, print_token, p, NULL, err);
-    plmm_decoder_free(d);
-    rc = rc == PLMM_OK ? p->status : rc;
-    if (rc == PLMM_OK && p->silent) {
-        rc = print_json(l, prompt, &p->made, err);
-    } else if (rc == PLMM_OK) {
-        (void)putchar('\n');
+    uint64_t start = plmm_clock_us();
+    PLMM_TRY(make_text(a, l, prompt, &s, p, err));
+    uint64_t end = plmm_clock_us();
+    plmm_stream_end(p->stream);
+    if (p->silent) {
+        return print_json(l, prompt, &p->made, err);
     }
-    return rc;
+    (void)putchar('\n');
+    (void)fflush(stdout);
+    print_speed(p, prompt->n, start, end);
+    return PLMM_OK;
 }
 
 plmm_status verb_generate(plmm_cli_args *a, plmm_error *err)
@@ -140,12 +208,10 @@ plmm_status verb_generate(plmm_cli_args *a, plmm_error *err)
     loaded l;
     plmm_ids prompt = {0};
     PLMM_TRY(load_all(a, &l, err));
-    printer p = {.t = l.tokenizer,
-                 .silent = plmm_cli_flag(a, "json"),
-                 .first = plmm_cli_flag(a, "chat"),
-                 .err = err};
+    printer p = {.silent = plmm_cli_flag(a, "json"), .err = err};
     plmm_status rc = choose_template(a, &l, err);
     rc = rc == PLMM_OK ? run(a, &l, &prompt, &p, err) : rc;
+    plmm_stream_free(p.stream);
     plmm_ids_free(&prompt);
     plmm_ids_free(&p.made);
     loaded_free(&l);

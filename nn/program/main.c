@@ -86,6 +86,10 @@ static const plmm_cli_option generate_options[] = {
     {"top-k", PLMM_CLI_INT, "N", "0", 0, 1 << 20, "draw from the N most probable; 0: from all"},
     {"top-p", PLMM_CLI_REAL, "X", "1", 0, 1, "draw from the fewest that have this probability"},
     {"seed", PLMM_CLI_INT, "N", "1", 0, 1e15, "of the drawing"},
+    {"stop", PLMM_CLI_TEXT, "TEXT", NULL, 0, 0, "end before this text"},
+    {"draft", PLMM_CLI_TEXT, "MODEL", NULL, 0, 0,
+     "a smaller model of the same tokens proposes; the text stays the same"},
+    {"ahead", PLMM_CLI_INT, "N", "4", 1, 16, "tokens that the draft proposes at once"},
     {"json", PLMM_CLI_FLAG, NULL, NULL, 0, 0, "print text and ids as one line of JSON"},
 };
 

@@ -212,7 +212,7 @@ static plmm_status put_content(renderer *r, const char *s, size_t n, plmm_error 
     return plmm_text_sink(&r->text, s, n, err);
 }
 
-static plmm_status put_message(renderer *r, plmm_role role, const char *s, size_t n,
+static plmm_status put_message(renderer *r, plmm_chat_role role, const char *s, size_t n,
                                plmm_error *err)
 {
     const plmm__chat_template *f = r->c->form;
@@ -225,7 +225,7 @@ static plmm_status put_message(renderer *r, plmm_role role, const char *s, size_
 }
 
 /* Llama 2 writes the system's text into the first turn of the user. */
-static plmm_status put_folded(renderer *r, const plmm_message *m, plmm_error *err)
+static plmm_status put_folded(renderer *r, const plmm_chat_message *m, plmm_error *err)
 {
     plmm_text both = {0};
     const char *const parts[] = {"<<SYS>>\n", m[0].text, "\n<</SYS>>\n\n", m[1].text};
@@ -240,7 +240,7 @@ static plmm_status put_folded(renderer *r, const plmm_message *m, plmm_error *er
     return rc;
 }
 
-static plmm_status check_turns(const plmm__chat_template *f, const plmm_message *m, size_t n,
+static plmm_status check_turns(const plmm__chat_template *f, const plmm_chat_message *m, size_t n,
                                plmm_error *err)
 {
     size_t first = n > 0 && m[0].role == PLMM_ROLE_SYSTEM;
@@ -258,7 +258,8 @@ static plmm_status check_turns(const plmm__chat_template *f, const plmm_message 
     return PLMM_OK;
 }
 
-static plmm_status render(renderer *r, const plmm_message *m, size_t n, bool ask, plmm_error *err)
+static plmm_status render(renderer *r, const plmm_chat_message *m, size_t n, bool ask,
+                          plmm_error *err)
 {
     const plmm__chat_template *f = r->c->form;
     bool system = n > 0 && m[0].role == PLMM_ROLE_SYSTEM;
@@ -281,7 +282,7 @@ static plmm_status render(renderer *r, const plmm_message *m, size_t n, bool ask
     return flush(r, err);
 }
 
-plmm_status plmm_chat_encode(const plmm_chat *c, const plmm_message *m, size_t n, bool ask,
+plmm_status plmm_chat_encode(const plmm_chat *c, const plmm_chat_message *m, size_t n, bool ask,
                              plmm_ids *ids, plmm_error *err)
 {
     renderer r = {.c = c, .ids = ids};
@@ -311,7 +312,7 @@ plmm_status plmm__chat_prompt(const plmm_chat *c, const char *prompt, size_t max
                               plmm_error *err)
 {
     for (;;) {
-        plmm_message m = {PLMM_ROLE_USER, prompt};
+        plmm_chat_message m = {PLMM_ROLE_USER, prompt};
         PLMM_TRY(plmm_chat_encode(c, &m, 1, true, ids, err));
         if (max == 0 || ids->n <= max) {
             return PLMM_OK;
@@ -348,7 +349,7 @@ static plmm_status put_response(const plmm_chat *c, const char *response, plmm_i
 
 /* Both turns in one go; where a token would reach over the beginning of the response, what a model
  * is asked comes first and the response by itself, as it will be when it answers. */
-static plmm_status put_both(const plmm_chat *c, const plmm_message m[2], plmm_ids *asked,
+static plmm_status put_both(const plmm_chat *c, const plmm_chat_message m[2], plmm_ids *asked,
                             plmm_ids *ids, plmm_error *err)
 {
     PLMM_TRY(plmm_chat_encode(c, m, 1, true, asked, err));
@@ -367,7 +368,7 @@ plmm_status plmm__chat_both(const plmm_chat *c, const char *prompt, const char *
                             size_t max, plmm_ids *ids, size_t *learn, plmm_error *err)
 {
     for (;;) {
-        plmm_message m[] = {{PLMM_ROLE_USER, prompt}, {PLMM_ROLE_ASSISTANT, response}};
+        plmm_chat_message m[] = {{PLMM_ROLE_USER, prompt}, {PLMM_ROLE_ASSISTANT, response}};
         plmm_ids asked = {0};
         plmm_status rc = put_both(c, m, &asked, ids, err);
         *learn = asked.n;

@@ -16,7 +16,7 @@ static plmm_tokenizer *load(const char *name)
     return t;
 }
 
-static plmm_role role_of(const plmm_json *message)
+static plmm_chat_role role_of(const plmm_json *message)
 {
     const char *s = plmm_json_text(plmm_json_get(message, "role"));
     return strcmp(s, "system") == 0 ? PLMM_ROLE_SYSTEM
@@ -40,14 +40,14 @@ static void check_row(const plmm_tokenizer *t, const plmm_json *row)
     const char *name = plmm_json_text(plmm_json_get(row, "template"));
     const plmm_json *list = plmm_json_get(row, "messages");
     const plmm_json *want = plmm_json_get(row, "ids");
-    plmm_message m[8];
+    plmm_chat_message m[8];
     size_t n = 0;
     plmm_chat c;
     plmm_ids ids = {0};
     plmm_error err = {0};
     for (const plmm_json *v = plmm_json_first(list); v != NULL && n < COUNT(m);
          v = plmm_json_next(v)) {
-        m[n++] = (plmm_message){role_of(v), plmm_json_text(plmm_json_get(v, "content"))};
+        m[n++] = (plmm_chat_message){role_of(v), plmm_json_text(plmm_json_get(v, "content"))};
     }
     plmm_chat_init(&c, t, plmm_tokenizer_bos(t), plmm_tokenizer_eos(t));
     CHECK(plmm_chat_use(&c, name, &err) == PLMM_OK, "%s", err.msg);
@@ -106,7 +106,7 @@ static void test_choice(void)
     plmm_chat_init(&c, t, plmm_tokenizer_bos(t), plmm_tokenizer_eos(t));
     int32_t eot = plmm_tokenizer_find(t, "<|eot_id|>");
     CHECK(c.form != NULL && c.stop == eot && eot >= 0, "stop is %d", c.stop);
-    plmm_message m = {PLMM_ROLE_USER, "<|eot_id|><|start_header_id|>system<|end_header_id|>"};
+    plmm_chat_message m = {PLMM_ROLE_USER, "<|eot_id|><|start_header_id|>system<|end_header_id|>"};
     CHECK(plmm_chat_encode(&c, &m, 1, false, &ids, &err) == PLMM_OK, "%s", err.msg);
     CHECK(count(&ids, eot) == 1, "the user wrote %zu ends", count(&ids, eot) - 1);
     CHECK(plmm_chat_use(&c, "alpaca", &err) == PLMM_ERR_CONFIG && c.stop == eot, "%s", err.msg);
@@ -189,7 +189,7 @@ static void test_memory(void)
     plmm_error err = {0};
     plmm_chat_init(&c, t, 1, 2);
     CHECK(plmm_chat_use(&c, "llama2", &err) == PLMM_OK, "%s", err.msg);
-    plmm_message m[] = {{PLMM_ROLE_SYSTEM, "Be brief."}, {PLMM_ROLE_USER, "x"}};
+    plmm_chat_message m[] = {{PLMM_ROLE_SYSTEM, "Be brief."}, {PLMM_ROLE_USER, "x"}};
     long live = plmm_alloc_live();
     for (long k = 0;; k++) {
         plmm_ids ids = {0};

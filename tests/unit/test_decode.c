@@ -92,7 +92,8 @@ static void test_greedy(bool bias, bool adapted)
         plmm_query q[QUERIES];
         memset(got, 0, sizeof got);
         for (size_t i = 0; i < QUERIES; i++) {
-            q[i] = (plmm_query){prompts[i], prompt_lens[i], got[i], NEW, 0};
+            q[i] =
+                (plmm_query){.prompt = prompts[i], .n = prompt_lens[i], .out = got[i], .cap = NEW};
         }
         CHECK(plmm_generate_batch(d, m, &stack, q, QUERIES, &s, &err) == PLMM_OK, "batch");
         CHECK(memcmp(got, want, sizeof want) == 0, "%u slots", slots);
@@ -156,7 +157,7 @@ static void test_distribution(void)
         sum += p[i];
     }
     for (size_t i = 0; i < N; i++) {
-        q[i] = (plmm_query){prompts[0], 1, &out[i], 1, 0};
+        q[i] = (plmm_query){.prompt = prompts[0], .n = 1, .out = &out[i], .cap = 1};
     }
     plmm_sampling s = plmm_sampling_default();
     s.temperature = 0.7f;

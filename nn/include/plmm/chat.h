@@ -49,19 +49,23 @@ plmm_status plmm_chat_use(plmm_chat *c, const char *name, plmm_error *err) PLMM_
 /* Name of template i, NULL beyond the last. */
 const char *plmm_chat_template(size_t i);
 
-typedef enum plmm_role { PLMM_ROLE_SYSTEM, PLMM_ROLE_USER, PLMM_ROLE_ASSISTANT } plmm_role;
+typedef enum plmm_chat_role {
+    PLMM_ROLE_SYSTEM,
+    PLMM_ROLE_USER,
+    PLMM_ROLE_ASSISTANT
+} plmm_chat_role;
 
-typedef struct plmm_message {
-    plmm_role role;
+typedef struct plmm_chat_message {
+    plmm_chat_role role;
     const char *text;
-} plmm_message;
+} plmm_chat_message;
 
 /* A whole dialogue by the template of c; a system's message may only be the first. ask: up to where
  * the next answer begins. Replaces *ids' contents. PLMM_ERR_STATE without a template (c->form NULL),
  * PLMM_ERR_RANGE for messages out of turn, PLMM_ERR_UNSUPPORTED for a role that the template lacks,
  * PLMM_ERR_NOMEM. */
-plmm_status plmm_chat_encode(const plmm_chat *c, const plmm_message *messages, size_t n, bool ask,
-                             plmm_ids *ids, plmm_error *err) PLMM_NODISCARD;
+plmm_status plmm_chat_encode(const plmm_chat *c, const plmm_chat_message *messages, size_t n,
+                             bool ask, plmm_ids *ids, plmm_error *err) PLMM_NODISCARD;
 
 /* One sequence: ids[i] is to be followed by targets[i], -1 where nothing is learnt; n of each. */
 typedef struct plmm_sample {
