@@ -97,6 +97,11 @@ static const plmm_config_key keys[] = {
     PLMM_CONFIG_U32(node_config, privacy.levels, "privacy.levels", "16", 0, PLMM_NOISE_LEVELS_MAX,
                     "parts of a device's noise that are taken out again when few drop (Skellam, "
                     "distributed)"),
+    PLMM_CONFIG_REAL(node_config, privacy.adaptive, "privacy.adaptive", "0", 0, 1,
+                     "quantile of the updates' norms that the clip follows from round to round, by "
+                     "a noised bit of each device; 0: it stays at vector.clip"),
+    PLMM_CONFIG_REAL(node_config, privacy.adaptive_rate, "privacy.adaptive_rate", "0.2", 1e-6, 10,
+                     "how fast it follows"),
     PLMM_CONFIG_U32(node_config, privacy.tree, "privacy.tree", "0", 0, PLMM_TREE_MAX,
                     "central mode: so many rounds share a tree of correlated noise (DP-FTRL), and "
                     "a device takes part in one of them; 0: each round has noise of its own"),

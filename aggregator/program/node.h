@@ -50,7 +50,7 @@ typedef struct node_config {
         uint32_t adversary; /* plmm_adversary */
         double multiplier;
         uint32_t rounds, levels, tree;
-        double overhead;
+        double overhead, adaptive, adaptive_rate;
     } privacy;
     uint32_t slots, hold_ms, pause_ms, linger_ms;
 } node_config;
@@ -82,6 +82,12 @@ PLMM_NODISCARD plmm_status node_privacy_tree(const node *n, plmm_seed *seed, plm
 /* From now on the sum of this attempt can be opened: counts it, once. */
 PLMM_NODISCARD plmm_status node_privacy_released(const node *n, const plmm_round_params *p,
                                                  plmm_error *err);
+/* Adaptive clipping: the clip that follows from the round's sum of `devices` vectors (any thread);
+ * the round's own if it does not adapt. */
+double node_privacy_next_clip(const node *n, const plmm_round_params *p, const uint32_t *sum,
+                              uint32_t devices);
+/* Writes it down: it is the next round's, also in a new process. */
+PLMM_NODISCARD plmm_status node_privacy_keep_clip(const node *n, double clip, plmm_error *err);
 /* What all rounds so far cost. */
 PLMM_NODISCARD plmm_status node_account(const node *n, plmm_account *a, plmm_error *err);
 

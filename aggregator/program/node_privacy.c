@@ -9,9 +9,11 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { QUANT_BITS_LEAST = 4 };
+static const double CLIP_MIN = 1e-6, CLIP_MAX = 1e6; /* those of vector.clip */
 
 plmm_status node_account(const node *n, plmm_account *a, plmm_error *err)
 {
@@ -53,6 +55,48 @@ static plmm_status calibrate(const node_config *c, plmm_round_params *p, plmm_er
         rc = plmm_round_calibrate(p, times, &b, err);
     }
     return rc;
+}
+
+/* ---- adaptive clipping: the setting is "CONFIGURED NEXT", so that another vector.clip begins
+ * anew ---- */
+
+static const char CLIP[] = "privacy.clip";
+
+static plmm_status clip_of(const node *n, double *clip, plmm_error *err)
+{
+    char *text = NULL, *end = NULL;
+    *clip = n->config.clip;
+    PLMM_TRY(plmm_node_get(n->store, CLIP, &text, err));
+    if (text == NULL) {
+        return PLMM_OK;
+    }
+    double from = strtod(text, &end), next = strtod(end, &end);
+    bool good = *end == '\0' && next >= CLIP_MIN && next <= CLIP_MAX;
+    plmm_free(text);
+    if (!good) {
+        return plmm_fail(err, PLMM_ERR_FORMAT, "the clip in the node's state is damaged");
+    }
+    *clip = from == n->config.clip ? next : *clip;
+    return PLMM_OK;
+}
+
+double node_privacy_next_clip(const node *n, const plmm_round_params *p, const uint32_t *sum,
+                              uint32_t devices)
+{
+    if (p->clip_bit == 0) {
+        return p->clip;
+    }
+    double next = plmm_round_next_clip(p, sum, devices, n->config.privacy.adaptive,
+                                       n->config.privacy.adaptive_rate);
+    return fmin(CLIP_MAX, fmax(CLIP_MIN, next));
+}
+
+plmm_status node_privacy_keep_clip(const node *n, double clip, plmm_error *err)
+{
+    char text[64];
+    (void)snprintf(text, sizeof text, "%a %a", n->config.clip, clip);
+    plmm_log(PLMM_LOG_INFO, "privacy.clip", "next=%.6g", clip);
+    return plmm_node_set(n->store, CLIP, text, err);
 }
 
 /* ---- trees: the present one is in the settings. Its leaves are the steps from version to version,
@@ -212,9 +256,13 @@ plmm_status node_privacy_prepare(const node *n, uint64_t version, plmm_round_par
     p->noise = c->privacy.noise;
     p->noise_mode = c->privacy.mode + 1;
     p->noise_tree = c->privacy.tree;
-    p->noise_levels = p->noise_mode == PLMM_NOISE_DISTRIBUTED && p->noise == PLMM_NOISE_SKELLAM
-                          ? c->privacy.levels
-                          : 0;
+    bool removable = p->noise_mode == PLMM_NOISE_DISTRIBUTED && p->noise == PLMM_NOISE_SKELLAM &&
+                     p->protocol == PLMM_PROTOCOL_SECAGG; /* one-shot has no message for it */
+    p->noise_levels = removable ? c->privacy.levels : 0;
+    p->clip_bit = c->privacy.adaptive > 0;
+    if (p->clip_bit != 0) {
+        PLMM_TRY(clip_of(n, &p->clip, err));
+    }
     p->noise_levels = p->noise_levels < room ? p->noise_levels : room;
     p->weight_max = 1;
     plmm_encoding e = plmm_round_encoding(p);
@@ -293,6 +341,7 @@ static plmm_status check_tree(const node_config *c, plmm_error *err)
          "round.protocol must be secagg: a one-shot roster stays for an epoch, and a device takes "
          "part once in a tree"},
         {c->rotate != 0, "vector.rotate must be 0: each round would turn the noise differently"},
+        {c->privacy.adaptive > 0, "privacy.adaptive must be 0: the noise is of one clip"},
         {c->method == PLMM_METHOD_ALTERNATE,
          "method is alternate, whose vector is another one every round: set it to ffa or naive"},
     };
@@ -309,6 +358,12 @@ plmm_status node_privacy_check(const node_config *c, plmm_error *err)
 {
     if (c->privacy.tree > 0) {
         PLMM_TRY(check_tree(c, err));
+    }
+    if (c->privacy.noise == PLMM_NOISE_NONE && c->privacy.adaptive > 0) {
+        return plmm_fail(err, PLMM_ERR_CONFIG,
+                         "privacy.adaptive is %g and privacy.noise none: how many updates are "
+                         "within the clip would be told without noise; set privacy.noise",
+                         c->privacy.adaptive);
     }
     if (c->privacy.noise == PLMM_NOISE_NONE) {
         return PLMM_OK;

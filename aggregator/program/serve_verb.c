@@ -16,6 +16,7 @@ typedef struct server {
     plmm_sign_sk key; /* SECRET */
     plmm_model_config shape;
     plmm_adapter *form; /* has the names and shapes of every version */
+    double next_clip;   /* that publish found, for published */
 } server;
 
 /* The methods count the rounds that completed, which the versions number: those of the protocol may
@@ -105,15 +106,22 @@ static plmm_status merge(const server *s, const plmm_round_params *p, const uint
 static plmm_status publish(void *ctx, const plmm_round_params *p, const uint32_t *sum,
                            const uint64_t *devices, uint32_t n, plmm_manifest *m, plmm_error *err)
 {
-    const server *s = ctx;
+    server *s = ctx;
     plmm_manifest newest;
     (void)devices;
+    s->next_clip = node_privacy_next_clip(&s->n, p, sum, n);
     PLMM_TRY(find_version(ctx, NULL, &newest, err));
     if (newest.round == p->round) { /* published before a crash */
         *m = newest;
         return PLMM_OK;
     }
     return merge(s, p, sum, n, &newest, m, err);
+}
+
+static plmm_status published(void *ctx, const plmm_round_params *p, plmm_error *err)
+{
+    const server *s = ctx;
+    return p->clip_bit != 0 ? node_privacy_keep_clip(&s->n, s->next_clip, err) : PLMM_OK;
 }
 
 static uint32_t ppm(double share)
@@ -233,7 +241,7 @@ static plmm_status run(server *s, plmm_cli_args *a, plmm_error *err)
         .registrar = s->n.config.registrar[0] != '\0' ? s->n.config.registrar : s->n.registrar_at,
         .eligible = eligible(&s->n.config),
         .store = s->n.store,
-        .hooks = {s, prepare, publish, find_version, read_version, released, tree},
+        .hooks = {s, prepare, publish, find_version, read_version, released, tree, published},
         .rounds = (uint32_t)plmm_cli_int(a, "rounds"),
         .failures = (uint32_t)plmm_cli_int(a, "failures"),
         .slots = s->n.config.slots,

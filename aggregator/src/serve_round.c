@@ -493,7 +493,12 @@ static void published(plmm__serve *s, plmm_error *err)
     const plmm_manifest *m = &s->worker.manifest;
     plmm_agg_event ev = {.type = PLMM_AGG_EV_PUBLISHED, .now_ms = plmm_clock_ms()};
     plmm_manifest_hash(&ev.model, m);
-    plmm_status rc = plmm__round_step(s, s->cur, &ev, err);
+    plmm_status rc = PLMM_OK;
+    if (s->c->hooks.published != NULL) {
+        rc = s->c->hooks.published(s->c->hooks.ctx, plmm_agg_round_params(s->machines[s->cur].m),
+                                   err);
+    }
+    rc = rc == PLMM_OK ? plmm__round_step(s, s->cur, &ev, err) : rc;
     while (s->dirty && s->fatal == PLMM_OK) {
         commit(s);
     }

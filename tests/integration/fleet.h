@@ -368,7 +368,7 @@ static inline int fleet_serve(char *dir, uint32_t port, uint32_t rounds, uint32_
         .round = fleet_round(step_ms, cohort),
         .vector_max = FLEET_LENGTH,
         .registrar = registrar,
-        .hooks = {dir, fleet_prepare, fleet_on_sum, fleet_find, fleet_read, NULL, NULL},
+        .hooks = {dir, fleet_prepare, fleet_on_sum, fleet_find, fleet_read, NULL, NULL, NULL},
         .rounds = rounds,
         .failures = 20,
         .slots = 64,

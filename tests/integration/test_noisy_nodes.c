@@ -2,7 +2,8 @@
  * privacy (aggregator/program/node_privacy.c) between the drivers: four rounds of ten out of twenty
  * devices, in two trees. The aggregator is killed in a round and goes on; every sum is to the bit that of
  * its devices and of the tree's noise, which is the same before and after the crash, and no device is in
- * two rounds of a tree. */
+ * two rounds of a tree. Then five rounds with noise of the devices and a clip that follows their bits, also
+ * into the new process. */
 #define FLEET_SERVE_MORE(config) noisy_serve(config)
 struct plmm_serve_config;
 static void noisy_serve(struct plmm_serve_config *c);
@@ -11,7 +12,10 @@ static void noisy_serve(struct plmm_serve_config *c);
 #include "node.h"
 #include "plmm/privacy.h"
 
-enum { ROUNDS = 4, LEAVES = 2, COHORT = 10 };
+#include <math.h>
+
+enum { ROUNDS_TREE = 4, ROUNDS_ADAPTIVE = 5, LEAVES = 2, COHORT = 10 };
+static const double RATE = 1, QUANTILE = .5;
 
 /* ---- in the aggregator's process ---- */
 
@@ -22,6 +26,7 @@ typedef struct noted {
     plmm_round_params params;
     plmm_seed seed;
 } noted;
+static double next_clip;
 
 static plmm_status noisy_prepare(void *ctx, plmm_round_params *p, plmm_error *err)
 {
@@ -57,18 +62,44 @@ static plmm_status noisy_tree(void *ctx, const plmm_round_params *p, plmm_seed *
     return plmm_file_write(path, &n, sizeof n, PLMM_MODE_SECRET, err);
 }
 
+static plmm_status adaptive_publish(void *ctx, const plmm_round_params *p, const uint32_t *sum,
+                                    const uint64_t *devices, uint32_t n, plmm_manifest *m,
+                                    plmm_error *err)
+{
+    noted w;
+    memset(&w, 0, sizeof w);
+    w.params = *p;
+    next_clip = node_privacy_next_clip(&server, p, sum, n);
+    PLMM_TRY(plmm_file_write(fleet_path(ctx, "noise-%llu", (unsigned long long)p->round), &w,
+                             sizeof w, PLMM_MODE_SECRET, err));
+    return fleet_on_sum(ctx, p, sum, devices, n, m, err);
+}
+
+static plmm_status adaptive_published(void *ctx, const plmm_round_params *p, plmm_error *err)
+{
+    (void)ctx;
+    (void)p;
+    return node_privacy_keep_clip(&server, next_clip, err);
+}
+
 static void noisy_serve(plmm_serve_config *c)
 {
     plmm_error err = {0};
+    bool tree = fleet_number("FLEET_TREE", 0) != 0;
     server.store = c->store;
     server.config = (node_config){.cohort = COHORT, .n_min = COHORT, .method = PLMM_METHOD_FFA};
+    server.config.clip = FLEET_CLIP;
     server.config.privacy.noise = PLMM_NOISE_SKELLAM;
-    server.config.privacy.mode = PLMM_NOISE_CENTRAL - 1;
-    server.config.privacy.adversary = PLMM_ADVERSARY_MODELS;
+    server.config.privacy.mode = (tree ? PLMM_NOISE_CENTRAL : PLMM_NOISE_DISTRIBUTED) - 1;
+    server.config.privacy.adversary = tree ? PLMM_ADVERSARY_MODELS : PLMM_ADVERSARY_SERVER;
     server.config.privacy.delta = 1e-6;
     server.config.privacy.multiplier = .01;
     server.config.privacy.overhead = 1e-6; /* one step of the lattice stays one step */
-    server.config.privacy.tree = LEAVES;
+    server.config.privacy.tree = tree ? LEAVES : 0;
+    server.config.privacy.adaptive = tree ? 0 : QUANTILE;
+    server.config.privacy.adaptive_rate = RATE;
+    c->hooks.publish = tree ? fleet_on_sum : adaptive_publish;
+    c->hooks.published = tree ? NULL : adaptive_published;
     if (node_privacy_check(&server.config, &err) != PLMM_OK) {
         fleet_die("privacy", &err);
     }
@@ -119,11 +150,63 @@ static void check_round(const char *dir, uint64_t version, uint32_t times[FLEET_
     plmm_free(was);
 }
 
-static pid_t start_serve(char *self, char *dir, uint32_t port)
+/* Length of what a device gives, before it is clipped. */
+static double norm_of(uint64_t device, uint64_t round)
 {
-    char number[16];
+    double squares = 0;
+    for (uint32_t i = 0; i < FLEET_LENGTH; i++) {
+        double v = FLEET_WEIGHT_MAX * (double)fleet_coordinate(device, round, i);
+        squares += v * v;
+    }
+    return sqrt(squares);
+}
+
+/* The clip of each round is what followed from the sum before it, to the last bit, and that is what the
+ * norms of its devices make it, but for the noise. */
+static void check_clip(const char *dir, uint64_t version, double *clip)
+{
+    plmm_manifest m;
+    uint8_t *ids = NULL, *sum = NULL, *was = NULL;
+    size_t n = 0, len = 0, noted_len = 0;
+    unsigned long long v = version;
+    plmm_error err = {0};
+    bool good = fleet_manifest(dir, version, &m, &err) == PLMM_OK &&
+                plmm_file_read(fleet_path(dir, "versions/%llu/devices.bin", v), 1 << 20, &ids, &n,
+                               &err) == PLMM_OK &&
+                plmm_file_read(fleet_path(dir, "versions/%llu/sum.bin", v), 1 << 20, &sum, &len,
+                               &err) == PLMM_OK &&
+                plmm_file_read(fleet_path(dir, "noise-%llu", (unsigned long long)m.round), 1 << 16,
+                               &was, &noted_len, &err) == PLMM_OK &&
+                noted_len == sizeof(noted) && n == 8 * COHORT;
+    CHECK(good, "version %llu: %s", v, err.msg);
+    if (good) {
+        const noted *w = (const noted *)(const void *)was;
+        uint32_t within = 0;
+        CHECK(w->params.clip == *clip && w->params.clip_bit == 1, "version %llu: clip %g, not %g",
+              v, w->params.clip, *clip);
+        for (size_t d = 0; d < COHORT; d++) {
+            uint64_t id;
+            memcpy(&id, ids + 8 * d, 8);
+            within += norm_of(id, m.round) <= *clip;
+        }
+        double next = plmm_round_next_clip(&w->params, (const uint32_t *)(const void *)sum, COHORT,
+                                           QUANTILE, RATE);
+        double plain = *clip * exp(-RATE * (within / (double)COHORT - QUANTILE));
+        CHECK(fabs(next - plain) < .02 * plain, "version %llu: %g, %u within %g", v, next, within,
+              *clip);
+        *clip = next;
+    }
+    plmm_free(ids);
+    plmm_free(sum);
+    plmm_free(was);
+}
+
+static pid_t start_serve(char *self, char *dir, uint32_t port, uint32_t rounds)
+{
+    char number[16], count[16];
     (void)snprintf(number, sizeof number, "%u", port);
-    char *argv[] = {self, (char[]){"serve"}, dir, number, (char[]){"4"}, (char[]){"8000"}, NULL};
+    (void)snprintf(count, sizeof count, "%u", rounds);
+    char *argv[] = {self, (char[]){"serve"}, dir, number, count, (char[]){"8000"}, NULL};
     return fleet_start(self, dir, "serve", argv);
 }
 
@@ -138,17 +221,43 @@ static bool second_round(const char *dir)
     return false;
 }
 
-static void drive(char *self, char *dir)
+static void check_tree(const char *dir)
 {
+    uint32_t times[FLEET_DEVICES + 1] = {0};
+    for (uint64_t version = 2; version <= ROUNDS_TREE + 1; version++) {
+        check_round(dir, version, times);
+        for (uint32_t id = 1; id <= FLEET_DEVICES; id++) {
+            CHECK(times[id] <= version / LEAVES, "device %u is in a tree twice", id);
+        }
+    }
+    CHECK(fleet_log_has(dir, "serve", "after 2 releases"), "two trees are charged");
+    CHECK(!fleet_log_has(dir, "serve", "after 3 releases"), "once each");
+}
+
+static void check_adaptive(const char *dir)
+{
+    double clip = FLEET_CLIP;
+    for (uint64_t version = 2; version <= ROUNDS_ADAPTIVE + 1; version++) {
+        check_clip(dir, version, &clip);
+    }
+    CHECK(clip > 6000 && clip < 9000, "it comes to the norms, which are about 8000: %g", clip);
+    CHECK(fleet_log_has(dir, "serve", "after 5 releases"), "each round is charged");
+}
+
+/* Runs so many rounds, with a crash of the aggregator in the second. */
+static void drive(char *self, char *dir, uint32_t rounds)
+{
+    char last[16];
+    (void)snprintf(last, sizeof last, "%u", rounds + 1);
     pid_t device[FLEET_DEVICES + 1] = {0};
     int status = 0;
     pid_t registrar = fleet_start_registrar(self, dir, 0);
-    pid_t serve = start_serve(self, dir, 0);
+    pid_t serve = start_serve(self, dir, 0, rounds);
     uint32_t port = fleet_wait_port(dir, "port");
     for (uint8_t id = 1; id <= FLEET_DEVICES; id++) {
         char name[8];
         (void)snprintf(name, sizeof name, "%u", id);
-        char *args[] = {self, (char[]){"join"}, dir, name, (char[]){"5"}, (char[]){"100"}, NULL};
+        char *args[] = {self, (char[]){"join"}, dir, name, last, (char[]){"100"}, NULL};
         fleet_enrol_device(dir, id, port);
         device[id] = fleet_start(self, dir, name, args);
     }
@@ -160,7 +269,7 @@ static void drive(char *self, char *dir)
         plmm_clock_sleep_ms(5);
     }
     CHECK(kill(serve, SIGKILL) == 0 && waitpid(serve, NULL, 0) == serve, "kill");
-    serve = start_serve(self, dir, port);
+    serve = start_serve(self, dir, port, rounds);
     for (uint8_t id = 1; id <= FLEET_DEVICES; id++) {
         CHECK(waitpid(device[id], &status, 0) == device[id] && status == 0, "device %u: %x", id,
               (unsigned)status);
@@ -168,22 +277,27 @@ static void drive(char *self, char *dir)
     CHECK(kill(serve, SIGTERM) == 0 && waitpid(serve, &status, 0) == serve && status == 0,
           "serve: %x", (unsigned)status);
     fleet_end_registrar(registrar);
-    CHECK(fleet_newest(dir) == ROUNDS + 1, "%d versions", (int)fleet_newest(dir));
-    uint32_t times[FLEET_DEVICES + 1] = {0};
-    for (uint64_t version = 2; version <= ROUNDS + 1; version++) {
-        check_round(dir, version, times);
-        for (uint32_t id = 1; id <= FLEET_DEVICES; id++) {
-            CHECK(times[id] <= version / LEAVES, "device %u is in a tree twice", id);
-        }
-    }
+    CHECK(fleet_newest(dir) == rounds + 1, "%d versions", (int)fleet_newest(dir));
     CHECK(fleet_log_has(dir, "serve", "ev=round.resume"), "it went on with its round");
-    CHECK(fleet_log_has(dir, "serve", "after 2 releases"), "two trees are charged");
-    CHECK(!fleet_log_has(dir, "serve", "after 3 releases"), "once each");
+}
+
+static void scene(char *self, const char *tree, uint32_t rounds, void (*check)(const char *))
+{
+    char dir[64] = "/tmp/plmm-noisy-XXXXXX";
+    CHECK(setenv("FLEET_TREE", tree, 1) == 0 && mkdtemp(dir) != NULL, "mkdtemp");
+    fleet_init(dir);
+    drive(self, dir, rounds);
+    check(dir);
+    if (plmm_test_failures > 0) {
+        fleet_show_log(dir, "serve");
+    }
+    if (getenv("PLMM_TEST_KEEP") == NULL) {
+        CHECK(plmm_path_remove(dir, NULL) == PLMM_OK, "clean up");
+    }
 }
 
 int main(int argc, char **argv)
 {
-    char dir[64] = "/tmp/plmm-noisy-XXXXXX";
     plmm_error err = {0};
     if (plmm_crypto_init(&err) != PLMM_OK) {
         fleet_die("crypto", &err);
@@ -194,14 +308,8 @@ int main(int argc, char **argv)
     char cohort[16];
     (void)snprintf(cohort, sizeof cohort, "%d", COHORT);
     (void)alarm(150);
-    CHECK(setenv("FLEET_COHORT", cohort, 1) == 0 && mkdtemp(dir) != NULL, "mkdtemp");
-    fleet_init(dir);
-    drive(argv[0], dir);
-    if (plmm_test_failures > 0) {
-        fleet_show_log(dir, "serve");
-    }
-    if (getenv("PLMM_TEST_KEEP") == NULL) {
-        CHECK(plmm_path_remove(dir, NULL) == PLMM_OK, "clean up");
-    }
+    CHECK(setenv("FLEET_COHORT", cohort, 1) == 0, "setenv");
+    scene(argv[0], "1", ROUNDS_TREE, check_tree);
+    scene(argv[0], "0", ROUNDS_ADAPTIVE, check_adaptive);
     return plmm_test_end();
 }

@@ -260,9 +260,9 @@ static void test_new_trees(node *n)
 
 static void test_tree_refused(void)
 {
-    static const char *const says[] = {"privacy.noise is none", "privacy.mode must be central",
-                                       "round.protocol must be secagg", "vector.rotate must be 0",
-                                       "method is alternate"};
+    static const char *const says[] = {
+        "privacy.noise is none",   "privacy.mode must be central", "round.protocol must be secagg",
+        "vector.rotate must be 0", "method is alternate",          "privacy.adaptive must be 0"};
     for (size_t i = 0; i < COUNT(says); i++) {
         node_config c = with_tree();
         plmm_error err = {0};
@@ -271,10 +271,60 @@ static void test_tree_refused(void)
         c.protocol = i == 2 ? PLMM_PROTOCOL_ONESHOT - 1 : c.protocol;
         c.rotate = i == 3;
         c.method = i == 4 ? PLMM_METHOD_ALTERNATE : c.method;
+        c.privacy.adaptive = i == 5 ? .5 : 0;
         CHECK(node_privacy_check(&c, &err) == PLMM_ERR_CONFIG && strstr(err.msg, says[i]) != NULL &&
                   strstr(err.msg, "privacy.tree is 4") != NULL,
               "%s: %s", says[i], err.msg);
     }
+}
+
+/* The clip follows the noised bits, across processes, and costs what its bit adds. */
+static void test_adaptive(node *n)
+{
+    static uint32_t sum[502];
+    plmm_error err = {0};
+    plmm_release with, without;
+    n->config = sane();
+    n->config.clip = 2;
+    n->config.privacy.adaptive = .5;
+    n->config.privacy.adaptive_rate = .2;
+    CHECK(node_privacy_check(&n->config, &err) == PLMM_OK, "%s", err.msg);
+    double clip = 2;
+    for (uint32_t round = 1; round <= 4; round++) {
+        plmm_round_params p = params_of(&n->config, round, 1), q = p;
+        CHECK(node_privacy_prepare(n, round, &p, &err) == PLMM_OK, "%s", err.msg);
+        CHECK(plmm_round_params_check(&p, &err) == PLMM_OK, "%s", err.msg);
+        CHECK(p.clip_bit == 1 && p.clip == clip, "round %u: clip %g, not %g", round, p.clip, clip);
+        plmm_encoding e = plmm_round_encoding(&p);
+        uint32_t a = plmm_encoding_clip_amplitude(&e);
+        uint32_t within = round == 1 ? 10 : 3; /* of ten */
+        sum[500] = (2 * within - 10) * a & ((UINT32_C(1) << p.ring_bits) - 1);
+        double next = node_privacy_next_clip(n, &p, sum, 10);
+        clip *= exp(-.2 * (within / 10. - .5));
+        CHECK(fabs(next - clip) < 1e-9 * clip, "round %u: %g, not %g", round, next, clip);
+        plmm_round_release(&with, &p);
+        q = p;
+        q.clip_bit = 0;
+        plmm_round_release(&without, &q);
+        CHECK(with.l2 > without.l2 && with.dim == without.dim + 1, "the bit is accounted");
+        CHECK(node_privacy_keep_clip(n, next, &err) == PLMM_OK, "%s", err.msg);
+        clip = next;
+        reopen(n);
+    }
+    n->config.clip = 5;
+    plmm_round_params p = params_of(&n->config, 5, 1);
+    CHECK(node_privacy_prepare(n, 5, &p, &err) == PLMM_OK && p.clip == 5,
+          "another vector.clip begins anew: %g", p.clip);
+    n->config.privacy.adaptive = 0;
+    p = params_of(&n->config, 5, 1);
+    CHECK(node_privacy_prepare(n, 5, &p, &err) == PLMM_OK && p.clip == 1 && p.clip_bit == 0 &&
+              node_privacy_next_clip(n, &p, sum, 10) == 1,
+          "it stays");
+    n->config.privacy.adaptive = .5;
+    CHECK(plmm_node_set(n->store, "privacy.clip", "5 -1", &err) == PLMM_OK, "%s", err.msg);
+    CHECK(node_privacy_prepare(n, 5, &p, &err) == PLMM_ERR_FORMAT, "damaged");
+    n->config.privacy.noise = PLMM_NOISE_NONE;
+    CHECK(node_privacy_check(&n->config, &err) == PLMM_ERR_CONFIG, "%s", err.msg);
 }
 
 int main(void)
@@ -294,6 +344,12 @@ int main(void)
     (void)snprintf(path, sizeof path, "%s/state.db", dir);
     CHECK(plmm_path_remove(path, &err) == PLMM_OK, "%s", err.msg);
     n.config = sane();
+    reopen(&n);
+    test_adaptive(&n);
+    plmm_node_close(n.store);
+    CHECK(plmm_path_remove(path, &err) == PLMM_OK, "%s", err.msg);
+    n.config = sane();
+    n.store = NULL;
     reopen(&n);
     test_budget(&n);
     test_others(&n);

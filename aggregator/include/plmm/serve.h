@@ -52,6 +52,12 @@ typedef struct plmm_serve_hooks {
      * rounds and after a crash; who took part in it before is in the store (plmm_node_part_before).
      * Called for a round with p->noise_tree > 0; NULL: there are none. */
     plmm_status (*tree)(void *ctx, const plmm_round_params *p, plmm_seed *seed, plmm_error *err);
+
+    /* publish made the version of this round, and the store does not know yet: whatever the next
+     * round needs to know of this one's sum is to be durable when it returns. Called by the thread
+     * of plmm_serve_run; again, after publish, if there was a crash before the round's end. NULL:
+     * nothing. */
+    plmm_status (*published)(void *ctx, const plmm_round_params *p, plmm_error *err);
 } plmm_serve_hooks;
 
 typedef struct plmm_serve_config {
