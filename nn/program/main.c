@@ -35,6 +35,52 @@ static const plmm_cli_option pretrain_options[] = {
     {"quiet", PLMM_CLI_FLAG, NULL, NULL, 0, 0, "no progress"},
 };
 
+static const plmm_cli_option distill_options[] = {
+    {"out", PLMM_CLI_TEXT, "DIR", NULL, 0, 0, "where the model goes, a Hugging Face directory"},
+    {"held-out", PLMM_CLI_TEXT, "FILE", NULL, 0, 0, "text or dialogues to measure the loss on"},
+    {"init", PLMM_CLI_TEXT, "DIR", NULL, 0, 0, "the student to begin with, instead of a new one"},
+    {"teacher-weight", PLMM_CLI_REAL, "X", "0.7", 0, 1,
+     "part of the teacher in the loss; the rest is the text's"},
+    {"temperature", PLMM_CLI_REAL, "X", "2", 0.01, 100, "softens both distributions"},
+    {"hidden-weight", PLMM_CLI_REAL, "X", "0", 0, 1e6,
+     "of the distance of last hidden states; for a student as wide as its teacher"},
+    {"config", PLMM_CLI_TEXT, "FILE", NULL, 0, 0, "shape as a config.json instead of the options"},
+    {"dim", PLMM_CLI_INT, "N", "96", 8, 65536, "width of the model"},
+    {"layers", PLMM_CLI_INT, "N", "4", 1, 1024, "layers"},
+    {"heads", PLMM_CLI_INT, "N", "6", 1, 4096, "query heads"},
+    {"kv-heads", PLMM_CLI_INT, "N", "3", 1, 4096, "key and value heads"},
+    {"hidden", PLMM_CLI_INT, "N", "256", 1, 1 << 20, "width of the feed-forward part"},
+    {"context", PLMM_CLI_INT, "N", "0", 0, 1 << 20, "longest sequence; 0: the teacher's"},
+    {"untied", PLMM_CLI_FLAG, NULL, NULL, 0, 0, "an output head of its own"},
+    {"epochs", PLMM_CLI_REAL, "X", "1", 1e-6, 1e6, "passes over the text"},
+    {"steps", PLMM_CLI_INT, "N", "0", 0, 1e12, "steps instead of epochs"},
+    {"batch-tokens", PLMM_CLI_INT, "N", "4096", 1, 1 << 24, "tokens of a step"},
+    {"lr", PLMM_CLI_REAL, "X", "0.003", 0, 10, "peak learning rate; falls as a cosine to a tenth"},
+    {"warmup", PLMM_CLI_INT, "N", "100", 0, 1e9, "steps of rising learning rate"},
+    {"decay", PLMM_CLI_REAL, "X", "0.1", 0, 10, "weight decay"},
+    {"clip", PLMM_CLI_REAL, "X", "1", 0, 1e9, "largest norm of a gradient; 0: no limit"},
+    {"responses-only", PLMM_CLI_FLAG, NULL, NULL, 0, 0, "do not learn the prompts of dialogues"},
+    {"seed", PLMM_CLI_INT, "N", "1", 0, 1e15, "of weights and order"},
+    {"threads", PLMM_CLI_INT, "N", "0", 0, 256, "0: one a processor; the result is the same"},
+    {"shards", PLMM_CLI_INT, "N", "8", 1, 256, "parts of a batch that threads share"},
+    {"dtype", PLMM_CLI_TEXT, "TYPE", "f32", 0, 0, "of the written weights: f32, f16 or bf16"},
+    {"save-every", PLMM_CLI_INT, "N", "0", 0, 1e12, "write the model also every N steps"},
+    {"json", PLMM_CLI_FLAG, NULL, NULL, 0, 0, "report as one line of JSON"},
+    {"quiet", PLMM_CLI_FLAG, NULL, NULL, 0, 0, "no progress"},
+};
+
+static const plmm_cli_option prune_options[] = {
+    {"depth", PLMM_CLI_INT, "N", "1", 1, 1024, "layers that stay"},
+    {"out", PLMM_CLI_TEXT, "DIR", NULL, 0, 0, "where the model goes, a Hugging Face directory"},
+    {"data", PLMM_CLI_TEXT, "FILE", NULL, 0, 0,
+     "take out what this text misses least; else evenly spread layers stay"},
+    {"held-out", PLMM_CLI_TEXT, "FILE", NULL, 0, 0,
+     "text or dialogues to measure on; default: the data"},
+    {"dtype", PLMM_CLI_TEXT, "TYPE", "f32", 0, 0, "of the written weights: f32, f16 or bf16"},
+    {"json", PLMM_CLI_FLAG, NULL, NULL, 0, 0, "report as one line of JSON"},
+    {"quiet", PLMM_CLI_FLAG, NULL, NULL, 0, 0, "no progress"},
+};
+
 #define ADAPTER                                                                                    \
     {                                                                                              \
         "adapter", PLMM_CLI_LIST, "DIR", NULL, 0, 0,                                               \
@@ -162,6 +208,25 @@ static const plmm_cli_verb verbs[] = {
      "  plmm-model pretrain base.jsonl --out models/mine --dtype bf16 --epochs 3\n"
      "  plmm-model pretrain more.txt --init models/mine --out models/mine2 --lr 0.001",
      pretrain_options, COUNT(pretrain_options), verb_pretrain},
+    {"distill", "TEACHER FILE...", 2, 200,
+     "make a smaller model that predicts what a larger one does",
+     "Trains a student on text or dialogues, on what the teacher holds likely at each token as "
+     "well as on\n"
+     "the token itself. The student has the teacher's tokenizer; --init begins with a model (one "
+     "that was\n"
+     "pruned, say), the options of a shape with a new one. Prints size, perplexity and speed of "
+     "both.\n"
+     "\n"
+     "  plmm-model distill models/base text.txt --out out/small --dim 64 --layers 2 --held-out "
+     "held.jsonl\n"
+     "  plmm-model prune models/base --depth 3 --data text.txt --out out/cut\n"
+     "  plmm-model distill models/base text.txt --init out/cut --hidden-weight 1 --out out/small",
+     distill_options, COUNT(distill_options), verb_distill},
+    {"prune", "MODEL", 1, 1, "take layers out of a model",
+     "Keeps --depth of the layers and prints size, perplexity and speed before and after.\n"
+     "\n"
+     "  plmm-model prune models/base --depth 3 --data text.txt --out out/cut",
+     prune_options, COUNT(prune_options), verb_prune},
     {"train", "MODEL FILE...", 2, 200, "train an adapter on dialogues",
      "Trains a LoRA adapter on dialogues (JSON lines or a JSON array with prompt and response,\n"
      "instruction and output, messages, ...), on the responses only, and writes it as a PEFT\n"

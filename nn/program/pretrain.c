@@ -1,4 +1,4 @@
-/* plmm-model pretrain: a base model from text. */
+/* plmm-model pretrain: a base model from text; distill: one that learns from another as well. */
 #include "program.h"
 
 #include <inttypes.h>
@@ -15,7 +15,8 @@
 typedef struct job {
     plmm_cli_args *a;
     plmm_tokenizer *tokenizer;
-    plmm_model *model;
+    plmm_model *model, *teacher; /* teacher NULL: none */
+    size_t first;                /* operand that is the first file of data */
     plmm_chat chat;
     dataset train, held;
     batcher batches;
@@ -49,7 +50,7 @@ static plmm_status train_tokenizer(job *j, plmm_error *err)
     plmm_tokenizer_trainer *tr;
     PLMM_TRY(plmm_tokenizer_trainer_new(&p, &tr, err));
     plmm_status rc = PLMM_OK;
-    for (size_t i = 0; i < j->a->n_operands && rc == PLMM_OK; i++) {
+    for (size_t i = j->first; i < j->a->n_operands && rc == PLMM_OK; i++) {
         rc = texts_of(j->a->operands[i], feed, tr, err);
     }
     if (rc == PLMM_OK) {
@@ -90,10 +91,14 @@ static plmm_status new_model(job *j, plmm_error *err)
                              .tied = !plmm_cli_flag(j->a, "untied"),
                              .pad = -1};
     cfg.head_dim = cfg.dim / cfg.heads;
+    if (cfg.context == 0) {
+        cfg.context = plmm_model_cfg(j->teacher)->context;
+    }
     if (file != NULL) {
         PLMM_TRY(config_from_file(file, &cfg, err));
     }
-    cfg.vocab = plmm_tokenizer_vocab(j->tokenizer);
+    cfg.vocab =
+        j->teacher != NULL ? plmm_model_cfg(j->teacher)->vocab : plmm_tokenizer_vocab(j->tokenizer);
     cfg.bos = plmm_tokenizer_bos(j->tokenizer);
     cfg.eos = plmm_tokenizer_eos(j->tokenizer);
     PLMM_TRY(plmm_model_new(&cfg, &j->model, err));
@@ -101,15 +106,23 @@ static plmm_status new_model(job *j, plmm_error *err)
     return plmm_model_seal(j->model, err);
 }
 
+static plmm_status load(const char *path, plmm_model **m, plmm_tokenizer **t, plmm_error *err)
+{
+    PLMM_TRY(plmm_checkpoint_load(path, m, t, err));
+    return t == NULL || *t != NULL
+               ? PLMM_OK
+               : plmm_fail(err, PLMM_ERR_NOTFOUND, "there is no tokenizer beside %s", path);
+}
+
 static plmm_status prepare_model(job *j, plmm_error *err)
 {
-    const char *init = plmm_cli_text(j->a, "init"), *tok = plmm_cli_text(j->a, "tokenizer");
-    if (init != NULL) {
-        PLMM_TRY(plmm_checkpoint_load(init, &j->model, &j->tokenizer, err));
-        if (j->tokenizer == NULL) {
-            return plmm_fail(err, PLMM_ERR_NOTFOUND, "there is no tokenizer beside %s", init);
-        }
+    const char *init = plmm_cli_text(j->a, "init");
+    if (j->teacher != NULL) { /* its tokenizer is there: it is the student's, too */
+        PLMM_TRY(init != NULL ? load(init, &j->model, NULL, err) : new_model(j, err));
+    } else if (init != NULL) {
+        PLMM_TRY(load(init, &j->model, &j->tokenizer, err));
     } else {
+        const char *tok = plmm_cli_text(j->a, "tokenizer");
         PLMM_TRY(tok != NULL ? plmm_tokenizer_load(tok, &j->tokenizer, err)
                              : train_tokenizer(j, err));
         PLMM_TRY(new_model(j, err));
@@ -125,7 +138,7 @@ static plmm_status read_data(job *j, plmm_error *err)
 {
     size_t context = plmm_model_cfg(j->model)->context;
     learn_what what = plmm_cli_flag(j->a, "responses-only") ? LEARN_RESPONSES : LEARN_ALL;
-    for (size_t i = 0; i < j->a->n_operands; i++) {
+    for (size_t i = j->first; i < j->a->n_operands; i++) {
         PLMM_TRY(dataset_read(&j->train, j->a->operands[i], &j->chat, context, what, err));
     }
     const char *held = plmm_cli_text(j->a, "held-out");
@@ -156,6 +169,13 @@ static plmm_status prepare_training(job *j, plmm_error *err)
     ap.decay = (float)plmm_cli_real(j->a, "decay");
     PLMM_TRY(plmm_pool_new(size_of(j, "threads"), &j->pool, err));
     PLMM_TRY(plmm_shards_new(cfg, &wp, shards, &j->shards, err));
+    if (j->teacher != NULL) {
+        plmm_teaching t = {.teacher = j->teacher,
+                           .weight = (float)plmm_cli_real(j->a, "teacher-weight"),
+                           .temperature = (float)plmm_cli_real(j->a, "temperature"),
+                           .hidden = (float)plmm_cli_real(j->a, "hidden-weight")};
+        PLMM_TRY(plmm_shards_teach(j->shards, &t, err));
+    }
     PLMM_TRY(plmm_adamw_new(plmm_model_count(j->model), &ap, &j->adamw, err));
     j->grads = plmm_alloc(plmm_model_count(j->model), sizeof *j->grads);
     return j->grads == NULL ? no_memory(err) : PLMM_OK;
@@ -202,7 +222,7 @@ static plmm_status train(job *j, plmm_error *err)
     plmm_progress bar;
     uint64_t every = (uint64_t)plmm_cli_int(j->a, "save-every");
     double smooth = 0, loss = 0;
-    plmm_progress_start(&bar, "pretrain", "steps", j->steps);
+    plmm_progress_start(&bar, j->teacher != NULL ? "distill" : "pretrain", "steps", j->steps);
     if (plmm_cli_flag(j->a, "quiet")) {
         plmm_progress_silence(&bar);
     }
@@ -240,7 +260,7 @@ static void put_u64(plmm_json_writer *w, const char *key, uint64_t v)
     plmm_json_put_u64(w, v);
 }
 
-static plmm_status report_json(const job *j, double held, plmm_error *err)
+static plmm_status report_json(const job *j, double held, const model_measure *m, plmm_error *err)
 {
     plmm_json_writer w;
     plmm_json_begin(&w, PLMM_JSON_LINES, plmm_cli_put, NULL);
@@ -256,6 +276,10 @@ static plmm_status report_json(const job *j, double held, plmm_error *err)
         put_real(&w, "held_out_loss", held);
         put_real(&w, "held_out_perplexity", exp(held));
     }
+    if (j->teacher != NULL) {
+        measure_put(&w, "teacher", &m[0], j->dtype);
+        measure_put(&w, "student", &m[1], j->dtype);
+    }
     plmm_json_close_object(&w);
     return plmm_json_end(&w, err);
 }
@@ -266,8 +290,13 @@ static plmm_status report(job *j, plmm_error *err)
     if (j->held.n > 0) {
         PLMM_TRY(held_out_loss(j, &held, err));
     }
+    model_measure m[2];
+    if (j->teacher != NULL) {
+        PLMM_TRY(measure_model(j->teacher, &j->held, &m[0], err));
+        PLMM_TRY(measure_model(j->model, &j->held, &m[1], err));
+    }
     if (plmm_cli_flag(j->a, "json")) {
-        return report_json(j, held, err);
+        return report_json(j, held, m, err);
     }
     (void)printf("%zu parameters, %u tokens in the vocabulary\n", plmm_model_count(j->model),
                  plmm_tokenizer_vocab(j->tokenizer));
@@ -276,6 +305,10 @@ static plmm_status report(job *j, plmm_error *err)
     (void)printf("loss %.4f at first, %.4f at last\n", j->first_loss, j->last_loss);
     if (j->held.n > 0) {
         (void)printf("held-out loss %.4f, perplexity %.3f\n", held, exp(held));
+    }
+    if (j->teacher != NULL) {
+        measure_print("teacher", &m[0], j->dtype);
+        measure_print("student", &m[1], j->dtype);
     }
     (void)printf("written to %s\n", plmm_cli_text(j->a, "out"));
     return PLMM_OK;
@@ -292,21 +325,35 @@ static plmm_status run(job *j, plmm_error *err)
     return report(j, err);
 }
 
+static plmm_status whole(job *j, plmm_error *err)
+{
+    if (plmm_cli_text(j->a, "out") == NULL) {
+        return plmm_fail(err, PLMM_ERR_CONFIG, "say with --out DIR where the model goes");
+    }
+    plmm_status rc =
+        j->first == 0 ? PLMM_OK : load(j->a->operands[0], &j->teacher, &j->tokenizer, err);
+    rc = rc == PLMM_OK ? run(j, err) : rc;
+    plmm_free(j->grads);
+    plmm_adamw_free(j->adamw);
+    plmm_shards_free(j->shards);
+    plmm_pool_free(j->pool);
+    batcher_free(&j->batches);
+    dataset_free(&j->train);
+    dataset_free(&j->held);
+    plmm_model_free(j->teacher);
+    plmm_model_free(j->model);
+    plmm_tokenizer_free(j->tokenizer);
+    return rc;
+}
+
 plmm_status verb_pretrain(plmm_cli_args *a, plmm_error *err)
 {
     job j = {.a = a};
-    if (plmm_cli_text(a, "out") == NULL) {
-        return plmm_fail(err, PLMM_ERR_CONFIG, "say with --out DIR where the model goes");
-    }
-    plmm_status rc = run(&j, err);
-    plmm_free(j.grads);
-    plmm_adamw_free(j.adamw);
-    plmm_shards_free(j.shards);
-    plmm_pool_free(j.pool);
-    batcher_free(&j.batches);
-    dataset_free(&j.train);
-    dataset_free(&j.held);
-    plmm_model_free(j.model);
-    plmm_tokenizer_free(j.tokenizer);
-    return rc;
+    return whole(&j, err);
+}
+
+plmm_status verb_distill(plmm_cli_args *a, plmm_error *err)
+{
+    job j = {.a = a, .first = 1};
+    return whole(&j, err);
 }

@@ -5,6 +5,7 @@
 #include "plmm/chat.h"
 #include "plmm/checkpoint.h"
 #include "plmm/cli.h"
+#include "plmm/json.h"
 #include "plmm/lora.h"
 #include "plmm/pool.h"
 #include "plmm/rng.h"
@@ -14,6 +15,8 @@
 
 plmm_status verb_info(plmm_cli_args *a, plmm_error *err);
 plmm_status verb_pretrain(plmm_cli_args *a, plmm_error *err);
+plmm_status verb_distill(plmm_cli_args *a, plmm_error *err);
+plmm_status verb_prune(plmm_cli_args *a, plmm_error *err);
 plmm_status verb_train(plmm_cli_args *a, plmm_error *err);
 plmm_status verb_generate(plmm_cli_args *a, plmm_error *err);
 plmm_status verb_eval(plmm_cli_args *a, plmm_error *err);
@@ -75,6 +78,21 @@ size_t dataset_longest(const dataset *d);
  * sum to at most `rank`; NAN without targets. */
 plmm_status dataset_loss(const dataset *d, const plmm_model *m, const plmm_stack *stack,
                          uint32_t rank, double *loss, plmm_error *err) PLMM_NODISCARD;
+
+/* --- before and after --- */
+
+typedef struct model_measure {
+    uint32_t layers;
+    uint64_t parameters;
+    double perplexity;   /* of the data's targets; NAN without any */
+    double tokens_per_s; /* scored */
+} model_measure;
+
+plmm_status measure_model(const plmm_model *m, const dataset *d, model_measure *out,
+                          plmm_error *err) PLMM_NODISCARD;
+/* One line, or a member `key`; sizes are those of a file whose weights are of dtype. */
+void measure_print(const char *what, const model_measure *m, plmm_dtype dtype);
+void measure_put(plmm_json_writer *w, const char *key, const model_measure *m, plmm_dtype dtype);
 
 /* --- models and adapters --- */
 

@@ -118,7 +118,15 @@ struct plmm_workspace {
     float scale;
     float dropout;
     uint64_t dropout_seed;
+    const plmm_teaching *teaching; /* NULL: none */
+    plmm_workspace *tutor; /* the teacher's, for as many tokens; its computation has begun */
+    float *tutor_row;      /* [vocab] */
 };
+
+/* plmm_grad_full with a teacher (NULL: none), whose workspace takes chunks as long as w does. */
+plmm_status plmm__grad_taught(plmm_workspace *w, const plmm_model *m, const plmm_teaching *t,
+                              plmm_workspace *tutor, float *row, const plmm_batch *b, float scale,
+                              float *grads, plmm_loss_sum *sum, plmm_error *err);
 
 /* Checks everything a caller may get wrong and packs the stack. */
 plmm_status plmm__begin(plmm_workspace *w, const plmm_model *m, const plmm_stack *stack,

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "engine.h"
+#include "teach.h"
 
 /* Names the mask of a layer's group: unrelated seeds give unrelated masks. */
 static uint64_t mask_seed(const plmm_workspace *w, uint32_t l, unsigned g)
@@ -136,8 +137,9 @@ static void block_losses(plmm_workspace *w, size_t i0, size_t rows, plmm_loss_su
             *seq_end += w->chunk.lens[++*seq];
         }
         bool hit = false;
-        per_seq[*seq].nll += w->k->cross_entropy(w->logits + i * w->cfg.vocab, w->cfg.vocab,
-                                                 (size_t)w->chunk.targets[t], w->scale, &hit);
+        per_seq[*seq].nll +=
+            w->k->cross_entropy(w->logits + i * w->cfg.vocab, w->cfg.vocab,
+                                (size_t)w->chunk.targets[t], plmm__own_scale(w), &hit);
         per_seq[*seq].count++;
         per_seq[*seq].hits += hit;
     }
@@ -171,14 +173,27 @@ void plmm__head(plmm_workspace *w, plmm_loss_sum *per_seq)
 {
     const plmm_model_config *c = &w->cfg;
     size_t n = select_rows(w), d = c->dim, seq = 0, seq_end = w->chunk.lens[0];
+    bool taught = w->teaching != NULL;
     w->k->rmsnorm(n, d, w->sel, w->m->norm.x, c->norm_eps, w->nsel, w->rstdf);
+    if (taught) {
+        plmm__teach_forward(w, n);
+    }
     for (size_t i = 0; i < n; i += PLMM__HEAD_ROWS) {
         size_t rows = n - i < PLMM__HEAD_ROWS ? n - i : PLMM__HEAD_ROWS;
         plmm__linear(&w->m->head, rows, w->nsel + i * d, w->logits, c->vocab, false, w->scratch);
+        if (taught) {
+            plmm__teach_logits(w, i, rows);
+        }
         block_losses(w, i, rows, per_seq, &seq, &seq_end);
+        if (taught) {
+            plmm__teach_add(w, rows);
+        }
         if (w->scale != 0.0f) {
             block_back(w, i, rows);
         }
+    }
+    if (taught) {
+        plmm__teach_hidden(w, n);
     }
     if (w->scale != 0.0f) {
         scatter_back(w, n);

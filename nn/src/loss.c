@@ -138,15 +138,29 @@ plmm_status plmm_grad_lora(plmm_workspace *w, const plmm_model *m, const plmm_st
     return PLMM_OK;
 }
 
-plmm_status plmm_grad_full(plmm_workspace *w, const plmm_model *m, const plmm_batch *b, float scale,
-                           float *grads, plmm_loss_sum *sum, plmm_error *err)
+plmm_status plmm__grad_taught(plmm_workspace *w, const plmm_model *m, const plmm_teaching *t,
+                              plmm_workspace *tutor, float *row, const plmm_batch *b, float scale,
+                              float *grads, plmm_loss_sum *sum, plmm_error *err)
 {
     PLMM_TRY(check_use(w, PLMM_USE_FULL, err));
     if (m->params == NULL) {
         return plmm_fail(err, PLMM_ERR_STATE, "cannot compute gradients of a frozen model");
     }
     PLMM_TRY(plmm__begin(w, m, NULL, b, err));
+    if (t != NULL) {
+        PLMM_TRY(plmm__begin(tutor, t->teacher, NULL, b, err));
+    }
+    w->teaching = t;
+    w->tutor = tutor;
+    w->tutor_row = row;
     w->full_grads = grads;
     run_gradients(w, b, scale, sum);
+    w->teaching = NULL;
     return PLMM_OK;
+}
+
+plmm_status plmm_grad_full(plmm_workspace *w, const plmm_model *m, const plmm_batch *b, float scale,
+                           float *grads, plmm_loss_sum *sum, plmm_error *err)
+{
+    return plmm__grad_taught(w, m, NULL, NULL, NULL, b, scale, grads, sum, err);
 }

@@ -3,10 +3,11 @@
 
 #include "engine.h"
 #include "plmm/alloc.h"
+#include "teach.h"
 
 typedef struct shard {
-    plmm_workspace *w;
-    float *grads;
+    plmm_workspace *w, *tutor; /* of the teacher, or NULL */
+    float *grads, *row;
     plmm_batch batch;
     plmm_loss_sum sum;
 } shard;
@@ -14,7 +15,8 @@ typedef struct shard {
 struct plmm_shards {
     size_t count, params;
     shard *shards;
-    const plmm_model *m; /* of the running call */
+    plmm_teaching teaching; /* teacher NULL: none */
+    const plmm_model *m;    /* of the running call */
     float scale;
     bool gradients;
 };
@@ -46,6 +48,50 @@ plmm_status plmm_shards_new(const plmm_model_config *cfg, const plmm_workspace_p
     return PLMM_OK;
 }
 
+static void untaught(plmm_shards *s)
+{
+    for (size_t i = 0; i < s->count; i++) {
+        plmm_workspace_free(s->shards[i].tutor);
+        plmm_free(s->shards[i].row);
+        s->shards[i].tutor = NULL;
+        s->shards[i].row = NULL;
+    }
+    s->teaching = (plmm_teaching){0};
+}
+
+static plmm_status teach_shard(shard *x, const plmm_model_config *teacher, plmm_error *err)
+{
+    plmm_workspace_params p = x->w->params;
+    p.use = PLMM_USE_EVAL;
+    p.rank = 0;
+    PLMM_TRY(plmm_workspace_new(teacher, &p, &x->tutor, err));
+    if (x->tutor->params.tokens < p.tokens) {
+        return plmm_fail(err, PLMM_ERR_CONFIG,
+                         "cannot teach: a teacher of width %u is too narrow for a student of %u",
+                         teacher->dim, x->w->cfg.dim);
+    }
+    x->row = plmm_alloc(teacher->vocab, sizeof *x->row);
+    return x->row != NULL ? PLMM_OK : plmm_fail(err, PLMM_ERR_NOMEM, "cannot teach: out of memory");
+}
+
+plmm_status plmm_shards_teach(plmm_shards *s, const plmm_teaching *t, plmm_error *err)
+{
+    untaught(s);
+    if (t == NULL) {
+        return PLMM_OK;
+    }
+    PLMM_TRY(plmm__teach_check(&s->shards[0].w->cfg, t, err));
+    for (size_t i = 0; i < s->count; i++) {
+        plmm_status rc = teach_shard(&s->shards[i], plmm_model_cfg(t->teacher), err);
+        if (rc != PLMM_OK) {
+            untaught(s);
+            return rc;
+        }
+    }
+    s->teaching = *t;
+    return PLMM_OK;
+}
+
 void plmm_shards_free(plmm_shards *s)
 {
     if (s != NULL) {
@@ -53,6 +99,7 @@ void plmm_shards_free(plmm_shards *s)
             plmm_workspace_free(s->shards[i].w);
             plmm_free(s->shards[i].grads);
         }
+        untaught(s);
         plmm_free(s->shards);
         plmm_free(s);
     }
@@ -105,7 +152,9 @@ static plmm_status run_shard(void *ctx, size_t i, uint32_t thread, plmm_error *e
         return plmm_loss(x->w, s->m, NULL, &x->batch, &x->sum, err);
     }
     memset(x->grads, 0, s->params * sizeof *x->grads);
-    return plmm_grad_full(x->w, s->m, &x->batch, s->scale, x->grads, &x->sum, err);
+    const plmm_teaching *t = s->teaching.teacher != NULL ? &s->teaching : NULL;
+    return plmm__grad_taught(x->w, s->m, t, x->tutor, x->row, &x->batch, s->scale, x->grads,
+                             &x->sum, err);
 }
 
 /* Lengths must sum to count before the batch can be cut; the shards check the rest. */

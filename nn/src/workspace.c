@@ -219,6 +219,7 @@ plmm_status plmm__begin(plmm_workspace *w, const plmm_model *m, const plmm_stack
     w->full_grads = NULL;
     w->scale = 0;
     w->dropout = 0;
+    w->teaching = NULL;
     return PLMM_OK;
 }
 

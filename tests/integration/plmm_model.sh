@@ -57,6 +57,22 @@ ids=$("$tool" tokenize "$dir/m" --text "a red cow" --bos | head -n 1)
 "$tool" info "$dir/m" --tensors | grep -q model.embed_tokens.weight || say "info without tensors"
 "$tool" pretrain "$dir/rows.jsonl" --init "$dir/m" --out "$dir/m3" --steps 2 --dtype bf16 --quiet >/dev/null
 
+# --- smaller models ---
+"$tool" prune "$dir/m" --depth 1 --data "$dir/rows.jsonl" --out "$dir/cut" --json --quiet >"$dir/prune.json"
+grep -q '"after":{"layers":1,' "$dir/prune.json" || say "prune: $(cat "$dir/prune.json")"
+"$tool" distill "$dir/m" "$dir/rows.jsonl" --init "$dir/cut" --hidden-weight 0.1 --steps 60 --batch-tokens 256 \
+    --held-out "$dir/rows.jsonl" --out "$dir/small" --json --quiet >"$dir/distill.json"
+grep -q '"student":{"layers":1,' "$dir/distill.json" || say "distill: $(cat "$dir/distill.json")"
+cut=$(sed 's/.*"after":.*"perplexity":\([0-9.]*\).*/\1/' "$dir/prune.json")
+small=$(sed 's/.*"student":.*"perplexity":\([0-9.]*\).*/\1/' "$dir/distill.json")
+awk "BEGIN { exit !($small < 0.8 * $cut) }" || say "distilling took the perplexity from $cut to $small"
+cmp -s "$dir/small/tokenizer.json" "$dir/m/tokenizer.json" || say "the student has another tokenizer"
+"$tool" distill "$dir/m" "$dir/rows.jsonl" --dim 16 --heads 2 --kv-heads 1 --hidden 24 --layers 1 --steps 3 --out "$dir/s" \
+    --quiet >/dev/null
+refuse "must be 1..1: the model has 2 layers" prune "$dir/m" --depth 2 --out "$dir/x"
+refuse "the teacher's have 32 numbers, the student's 16" distill "$dir/m" "$dir/rows.jsonl" --init "$dir/s" \
+    --hidden-weight 1 --out "$dir/x"
+
 # --- other forms of the same model ---
 "$tool" merge "$dir/m" --adapter "$dir/a" --out "$dir/merged" --held-out "$dir/rows.jsonl" --shard-mb 1 --json >"$dir/merge.json"
 sed 's/.*"perplexity_with_adapters":\([0-9.]*\),"perplexity_merged":\([0-9.]*\)}.*/\1 \2/' "$dir/merge.json" |

@@ -124,6 +124,26 @@ plmm_status plmm_shards_grad(plmm_shards *s, plmm_pool *pool, const plmm_model *
                              const plmm_batch *b, float scale, float *grads, plmm_loss_sum *sum,
                              plmm_error *err) PLMM_NODISCARD;
 
+/* Another model whose distributions the gradients draw this one to. The gradient becomes that of
+ *
+ *   (1 - weight) nll + weight temperature^2 KL(teacher || student) + hidden |h_t - h_s|^2 / dim
+ *
+ * summed over the targets, both distributions softened by the temperature (Hinton, Vinyals and Dean,
+ * 2015), h the last hidden states after the final norm. */
+typedef struct plmm_teaching {
+    const plmm_model *teacher; /* sealed or frozen; borrowed */
+    float weight;              /* 0..1 */
+    float temperature;         /* in (0, 100]; 2 is usual */
+    float hidden;              /* 0..1e6; not 0 only between models of one width */
+} plmm_teaching;
+
+/* From now on plmm_shards_grad() and plmm_step_full() learn from a teacher (*t is copied); NULL ends
+ * it. Sums of losses stay those of the student alone. PLMM_ERR_CONFIG if the vocabularies, contexts
+ * or, for hidden states, widths do not fit; PLMM_ERR_RANGE; PLMM_ERR_NOMEM; then nothing is
+ * taught. A teacher that is not sealed makes the gradients fail with PLMM_ERR_STATE. */
+plmm_status plmm_shards_teach(plmm_shards *s, const plmm_teaching *t,
+                              plmm_error *err) PLMM_NODISCARD;
+
 /* As plmm_loss() without adapters, by shards. */
 plmm_status plmm_shards_loss(plmm_shards *s, plmm_pool *pool, const plmm_model *m,
                              const plmm_batch *b, plmm_loss_sum *sum,
