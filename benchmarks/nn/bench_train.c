@@ -1,11 +1,13 @@
-/* bench_train [SHAPE [SECONDS]] -- a LoRA step and a full step of small models on one thread
- * (processor time), beside what a product of 512 x 288 by 288 x 768 reaches at the same time, by
- * OpenBLAS's sgemm and by ours. One JSON line a result. OPENBLAS_CORETYPE=SkylakeX helps an
- * OpenBLAS that does not know the processor.
+/* bench_train [SHAPE [SECONDS [BASE]]] -- a LoRA step and (small models) a full step on one thread
+ * (processor time), beside what the processor's fused multiply-adds reach between the steps, and what
+ * a product of 512 x 288 by 288 x 768 reaches by OpenBLAS's sgemm and by ours. SHAPE: i, ii, iii, iv
+ * or all; BASE: f32 (default), bf16, int8, int4, or all. One JSON line a result; "share" is the
+ * median over the steps of a step's FLOP/s over the multiply-adds' around it. OPENBLAS_CORETYPE=
+ * SkylakeX helps an OpenBLAS that does not know the processor.
  *
- * FLOP of a LoRA step (research formula, nothing recomputed is counted): per token 2 for each base
- * weight forward and 2 backward (without the first layer's q, k, v backward), 6 for each adapter
- * weight, attention 3 * 2 * layers * seq * dim; of a full step 6 for each weight. */
+ * FLOP of a LoRA step (nothing recomputed is counted): per token 2 for each base weight forward and 2
+ * backward (without the first layer's q, k, v backward), 6 for each adapter weight, attention
+ * 3 * 2 * layers * seq * dim; of a full step 6 for each weight. */
 #include <cblas.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +17,10 @@
 #include "kernels.h"
 #include "plmm/model.h"
 #include "plmm/train.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 extern char *openblas_get_corename(void);
 extern void openblas_set_num_threads(int n);
@@ -49,6 +55,59 @@ static double median(double *x, size_t n)
     qsort(x, n, sizeof *x, by_value);
     return x[n / 2];
 }
+
+/* GFLOP/s of fused multiply-adds that wait for nothing, about 0.2 ms of them. */
+#if defined(__x86_64__)
+__attribute__((target("avx512f"))) static double fma_512(void)
+{
+    enum { CHAINS = 24, TURNS = 10000 };
+    __m512 s[CHAINS], x = _mm512_set1_ps(0.5f);
+#pragma GCC unroll 24
+    for (int i = 0; i < CHAINS; i++) {
+        s[i] = _mm512_set1_ps((float)i);
+    }
+    double t = now();
+    for (int k = 0; k < TURNS; k++) {
+#pragma GCC unroll 24
+        for (int i = 0; i < CHAINS; i++) {
+            s[i] = _mm512_fmadd_ps(s[i], x, x);
+            __asm__ volatile("" : "+v"(s[i]));
+        }
+    }
+    return 1e-9 * 32 * CHAINS * TURNS / (now() - t);
+}
+
+__attribute__((target("avx2,fma"))) static double fma_256(void)
+{
+    enum { CHAINS = 12, TURNS = 20000 };
+    __m256 s[CHAINS], x = _mm256_set1_ps(0.5f);
+#pragma GCC unroll 12
+    for (int i = 0; i < CHAINS; i++) {
+        s[i] = _mm256_set1_ps((float)i);
+    }
+    double t = now();
+    for (int k = 0; k < TURNS; k++) {
+#pragma GCC unroll 12
+        for (int i = 0; i < CHAINS; i++) {
+            s[i] = _mm256_fmadd_ps(s[i], x, x);
+            __asm__ volatile("" : "+x"(s[i]));
+        }
+    }
+    return 1e-9 * 16 * CHAINS * TURNS / (now() - t);
+}
+
+static double fma_rate(void)
+{
+    return __builtin_cpu_supports("avx512f") ? fma_512()
+           : __builtin_cpu_supports("fma")   ? fma_256()
+                                             : 0;
+}
+#else
+static double fma_rate(void)
+{
+    return 0;
+}
+#endif
 
 enum { M = 512, N = 768, K = 288 };
 
@@ -118,6 +177,7 @@ typedef struct bench {
     plmm_shards *shards;
     plmm_batch b;
     float *grads;
+    size_t bytes; /* of the workspace */
 } bench;
 
 static void fill_batch(bench *x)
@@ -145,7 +205,7 @@ static void must(plmm_status rc, const plmm_error *err)
     }
 }
 
-static void set_up(bench *x, plmm_workspace_use use, uint32_t tokens)
+static void set_up(bench *x, plmm_workspace_use use, uint32_t tokens, plmm_base base)
 {
     plmm_model_config c = config_of(x->s);
     plmm_lora_spec spec = {.targets = PLMM_LORA_ATTENTION, .rank = 8, .alpha = 16};
@@ -154,13 +214,14 @@ static void set_up(bench *x, plmm_workspace_use use, uint32_t tokens)
     plmm_error err;
     must(plmm_model_new(&c, &x->m, &err), &err);
     plmm_model_init_random(x->m, 1);
-    must(plmm_model_seal(x->m, &err), &err);
+    must(plmm_model_freeze(x->m, base, &err), &err);
     must(plmm_adapter_new(&c, &spec, &x->a, &err), &err);
     plmm_adapter_init(x->a, 1);
     bool full = use == PLMM_USE_FULL;
     size_t n = full ? plmm_model_count(x->m) : plmm_adapter_count(x->a);
     must(plmm_adamw_new(n, &ap, &x->o, &err), &err);
     x->grads = calloc(n, sizeof *x->grads);
+    x->bytes = plmm_workspace_bytes(&c, &p);
     if (full) {
         must(plmm_shards_new(&c, &p, 1, &x->shards, &err), &err);
     } else {
@@ -195,36 +256,66 @@ static void step(bench *x)
     }
 }
 
-static void measure(const shape *s, plmm_workspace_use use, uint32_t tokens, double seconds)
+static double flop_of(const bench *x, plmm_workspace_use use)
+{
+    const shape *s = x->s;
+    double d = s->dim, kv = d / s->heads * s->kv_heads, attention = attention_flop_per_token(s);
+    double per_token = use == PLMM_USE_FULL
+                           ? 6 * base_flop_per_token(s) + attention
+                           : 4 * base_flop_per_token(s) - 2 * (d * d + 2 * d * kv) +
+                                 6 * s->layers * 8.0 * (4 * d + 2 * (d + kv)) + attention;
+    return per_token * (double)x->b.count;
+}
+
+static const char *const base_names[] = {"f32", "bf16", "int8", "int4"};
+
+static void measure(const shape *s, plmm_workspace_use use, uint32_t tokens, double seconds,
+                    plmm_base base)
 {
     enum { MAX = 4000 };
+    static double times[MAX], shares[MAX];
     int runs = seconds < 0.1 ? 1 : 30;
-    static double times[MAX];
     bench x = {.s = s};
-    set_up(&x, use, tokens);
+    set_up(&x, use, tokens, base);
     step(&x);
     size_t n = 0;
+    double flop = flop_of(&x, use), rate = fma_rate(), top = rate;
     for (double t0 = now(); n < 3 || (n < MAX && now() - t0 < seconds); n++) {
         double t = now();
         step(&x);
         times[n] = now() - t;
+        double after = fma_rate();
+        shares[n] = 1e-9 * flop / times[n] / ((rate + after) / 2);
+        rate = after;
+        top = rate > top ? rate : top;
     }
-    double t = median(times, n), d = s->dim, kv = d / s->heads * s->kv_heads,
-           count = (double)x.b.count;
-    double flop =
-        use == PLMM_USE_FULL
-            ? count * (6 * base_flop_per_token(s) + attention_flop_per_token(s))
-            : count * (4 * base_flop_per_token(s) - 2 * (d * d + 2 * d * kv) +
-                       6 * s->layers * 8.0 * (4 * d + 2 * (d + kv)) + attention_flop_per_token(s));
+    double t = median(times, n), share = median(shares, n);
     (void)printf(
-        "{\"bench\":\"train\",\"mode\":\"%s\",\"shape\":\"%s\",\"isa\":\"%s\",\"chunk\":%u,"
-        "\"steps\":%zu,\"ms\":%.3f,\"best_ms\":%.3f,\"tok_per_s\":%.0f,\"gflop_per_s\":%.1f,"
+        "{\"bench\":\"train\",\"mode\":\"%s\",\"shape\":\"%s\",\"base\":\"%s\",\"isa\":\"%s\","
+        "\"chunk\":%u,\"steps\":%zu,\"ms\":%.3f,\"best_ms\":%.3f,\"tok_per_s\":%.0f,"
+        "\"gflop_per_s\":%.1f,\"fma_gflop_per_s\":%.1f,\"share\":%.3f,\"workspace_mib\":%.1f,"
         "\"sgemm_gflop_per_s\":%.1f,\"own_gemm_gflop_per_s\":%.1f,\"blas\":\"%s\"}\n",
-        use == PLMM_USE_FULL ? "full" : "lora", s->name, plmm_nn_isa(), tokens, n, 1e3 * t,
-        1e3 * times[0], count / t, 1e-9 * flop / t, ceiling(by_blas, runs), ceiling(by_us, runs),
+        use == PLMM_USE_FULL ? "full" : "lora", s->name, base_names[base], plmm_nn_isa(), tokens, n,
+        1e3 * t, 1e3 * times[0], (double)x.b.count / t, 1e-9 * flop / t, top, share,
+        (double)x.bytes / 1048576.0, ceiling(by_blas, runs), ceiling(by_us, runs),
         openblas_get_corename());
     (void)fflush(stdout);
     tear_down(&x);
+}
+
+static void measure_shape(const shape *s, double seconds, const char *base)
+{
+    for (unsigned i = 0; i < sizeof base_names / sizeof base_names[0]; i++) {
+        if (strcmp(base, "all") == 0 || strcmp(base, base_names[i]) == 0) {
+            measure(s, PLMM_USE_LORA, s->seq * s->batch, seconds, (plmm_base)i);
+        }
+    }
+    if (strcmp(base, "f32") == 0 && s->batch > 1) {
+        measure(s, PLMM_USE_LORA, s->seq, seconds, PLMM_BASE_F32);
+    }
+    if (strcmp(base, "f32") == 0 && s->vocab < 4096) {
+        measure(s, PLMM_USE_FULL, s->seq, seconds, PLMM_BASE_F32);
+    }
 }
 
 int main(int argc, char **argv)
@@ -235,11 +326,7 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
         const shape *s = &shapes[i];
         if (strcmp(name, "all") == 0 || strcmp(name, s->name) == 0) {
-            measure(s, PLMM_USE_LORA, s->seq * s->batch, seconds);
-            measure(s, PLMM_USE_LORA, s->seq, seconds);
-            if (s->vocab < 4096) {
-                measure(s, PLMM_USE_FULL, s->seq, seconds);
-            }
+            measure_shape(s, seconds, argc > 3 ? argv[3] : "f32");
         }
     }
     return 0;

@@ -37,8 +37,8 @@ typedef enum plmm_workspace_use {
 } plmm_workspace_use;
 
 /* tokens: processed at a time, at most (at least seq_max; larger batches are cut between
- * sequences). Up to 128 for narrow models, which take no more (longer chunks leave the caches), 512
- * for wide ones. */
+ * sequences). Beyond 64 tokens (narrow models) or 128 a chunk gains nothing, and no more are taken
+ * unless a sequence is longer. */
 typedef struct plmm_workspace_params {
     uint32_t tokens;
     uint32_t seq_max; /* longest sequence, 1..tokens */
