@@ -24,6 +24,7 @@ struct product {
     float *c;
     size_t ldc;
     bool accumulate, ready; /* ready: panels are read in place */
+    const uint16_t *halves; /* bf16: the panels of this direction */
     float *scratch;
 };
 
@@ -77,16 +78,16 @@ static panel plain_blocks(const product *p, size_t k0, size_t kc, size_t n0, siz
     return (panel){p->scratch, PLMM__PANEL};
 }
 
-static panel forward_bf16(const product *p, size_t k0, size_t kc, size_t n0, size_t width)
+static const uint16_t *half_panel(const uint16_t *panels, size_t k, size_t n0, size_t k0)
 {
-    p->kernels->from_bf16(p->w->forward + n0 * p->k + k0 * width, p->scratch, kc * width);
-    return (panel){p->scratch, width};
+    return panels + n0 * (k + k % 2) + k0 * PLMM__PANEL;
 }
 
-static panel backward_bf16(const product *p, size_t k0, size_t kc, size_t n0, size_t width)
+static panel plain_halves(const product *p, size_t k0, size_t kc, size_t n0, size_t width)
 {
-    p->kernels->from_bf16(p->w->backward + n0 * p->k + k0 * width, p->scratch, kc * width);
-    return (panel){p->scratch, width};
+    (void)width;
+    p->kernels->from_bf16(half_panel(p->halves, p->k, n0, k0), p->scratch, kc * PLMM__PANEL);
+    return (panel){p->scratch, PLMM__PANEL};
 }
 
 /* ---- blocks ---- */
@@ -150,6 +151,43 @@ static void run(const product *p)
     }
 }
 
+/* ---- halves ---- */
+
+/* Inner terms of each of the fewest equal blocks, a multiple of 32. */
+static size_t half_depth(size_t k)
+{
+    size_t blocks = (k + PLMM__HALF_K - 1) / PLMM__HALF_K;
+    return ((k + blocks - 1) / blocks + 31) / 32 * 32;
+}
+
+static void run_halves(const product *p)
+{
+    const plmm__half *h = p->w->half;
+    uint32_t *packed = (uint32_t *)(void *)p->scratch;
+    float factors[PLMM__HALF_ROWS];
+    size_t depth = half_depth(p->k);
+    for (size_t m = 0; m < p->m; m += PLMM__HALF_ROWS) {
+        size_t rows = least(PLMM__HALF_ROWS, p->m - m);
+        for (size_t k = 0; k < p->k; k += depth) {
+            size_t kc = least(depth, p->k - k);
+            h->pack(rows, kc, p->a + m * p->k + k, p->k, packed, factors);
+            for (size_t n = 0; n < p->n; n += PLMM__PANEL) {
+                const uint16_t *b = half_panel(p->halves, p->k, n, k);
+                bool last = n + PLMM__PANEL >= p->n;
+                const uint16_t *next = last ? b : half_panel(p->halves, p->k, n + PLMM__PANEL, k);
+                h->multiply(rows, least(PLMM__PANEL, p->n - n), kc, packed, factors,
+                            p->w->half_scale, b, next, p->c + m * p->ldc + n, p->ldc,
+                            p->accumulate || k > 0);
+            }
+        }
+    }
+}
+
+_Static_assert((size_t)PLMM__HALF_ROWS *PLMM__HALF_STRIDE <= PLMM__SCRATCH,
+               "packed rows fit into the scratch memory");
+_Static_assert(PLMM__HALF_K % 32 == 0 && PLMM__HALF_K + 16 <= PLMM__HALF_STRIDE,
+               "whole registers are written");
+
 void plmm__linear(const plmm__matrix *w, size_t rows, const float *x, float *y, size_t ldy,
                   bool accumulate, float *scratch)
 {
@@ -163,9 +201,14 @@ void plmm__linear(const plmm__matrix *w, size_t rows, const float *x, float *y, 
                  .ldc = ldy,
                  .accumulate = accumulate,
                  .ready = w->panels != NULL,
+                 .halves = w->forward,
                  .scratch = scratch};
-    p.panel = w->panels != NULL ? sealed_panel : w->blocks != NULL ? turned_blocks : forward_bf16;
-    run(&p);
+    p.panel = w->panels != NULL ? sealed_panel : w->blocks != NULL ? turned_blocks : plain_halves;
+    if (w->half != NULL) {
+        run_halves(&p);
+    } else {
+        run(&p);
+    }
 }
 
 void plmm__linear_back(const plmm__matrix *w, size_t rows, const float *dy, float *dx,
@@ -180,7 +223,12 @@ void plmm__linear_back(const plmm__matrix *w, size_t rows, const float *dy, floa
                  .c = dx,
                  .ldc = w->in,
                  .ready = w->rows != NULL,
+                 .halves = w->backward,
                  .scratch = scratch};
-    p.panel = w->rows != NULL ? plain_rows : w->blocks != NULL ? plain_blocks : backward_bf16;
-    run(&p);
+    p.panel = w->rows != NULL ? plain_rows : w->blocks != NULL ? plain_blocks : plain_halves;
+    if (w->half != NULL) {
+        run_halves(&p);
+    } else {
+        run(&p);
+    }
 }

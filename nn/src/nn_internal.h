@@ -2,6 +2,7 @@
 #ifndef PLMM_NN_INTERNAL_H
 #define PLMM_NN_INTERNAL_H
 
+#include "half.h"
 #include "kernels.h"
 #include "plmm/lora.h"
 #include "plmm/model.h"
@@ -16,8 +17,10 @@ typedef struct plmm__matrix {
     const uint8_t *blocks; /* int8, 4-bit: rows of row_bytes, see quant.h */
     size_t row_bytes;
     plmm__quant quant;        /* of blocks */
-    const uint16_t *forward;  /* bf16: the panels above, as bfloat16 */
-    const uint16_t *backward; /* bf16: panels [out][64] of 64 inputs each */
+    const uint16_t *forward;  /* bf16: the panels above, [in rounded up to even][64] */
+    const uint16_t *backward; /* bf16: panels [out rounded up to even][64] of 64 inputs each */
+    const plmm__half *half;   /* what they are prepared for; NULL: they are plain bfloat16 */
+    float half_scale;
 } plmm__matrix;
 
 typedef struct plmm__vector {

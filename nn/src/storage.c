@@ -139,41 +139,89 @@ static plmm__quant quant_of(plmm_base base)
     return base == PLMM_BASE_INT8 ? PLMM__Q8_0 : PLMM__Q4_0;
 }
 
+static size_t even(size_t n)
+{
+    return n + n % 2;
+}
+
+/* Numbers of the panels of columns columns and k rows. */
+static size_t half_numbers(size_t columns, size_t k)
+{
+    return (columns + PLMM__PANEL - 1) / PLMM__PANEL * PLMM__PANEL * even(k);
+}
+
+static void fill_blocks(const plmm__matrix *w, uint8_t *blocks)
+{
+    for (size_t r = 0; r < w->out; r++) {
+        plmm__quantize_row(w->quant, w->rows + r * w->in, w->in, blocks + r * w->row_bytes);
+    }
+}
+
+/* front may be NULL. */
+static void fill_halves(const plmm__matrix *w, uint16_t *front, uint16_t *back)
+{
+    for (size_t r = 0; r < w->out; r++) {
+        size_t n0 = r / PLMM__PANEL * PLMM__PANEL;
+        for (size_t k = 0; k < w->in; k++) {
+            size_t k0 = k / PLMM__PANEL * PLMM__PANEL;
+            uint16_t h = plmm_f32_to_bf16(w->rows[r * w->in + k]);
+            back[k0 * even(w->out) + r * PLMM__PANEL + k - k0] = h;
+            if (front != NULL) {
+                front[n0 * even(w->in) + k * PLMM__PANEL + r - n0] = h;
+            }
+        }
+    }
+}
+
+/* The power of two that brings the matrix's bfloat16 numbers to at most 1. */
+static float half_scale(const plmm__matrix *w)
+{
+    float most = 0;
+    for (size_t i = 0; i < w->out * w->in; i++) {
+        most = fabsf(w->rows[i]) > most ? fabsf(w->rows[i]) : most;
+    }
+    int e = 0;
+    (void)frexpf(most * 1.01f, &e);
+    return most == 0 ? 1.0f : ldexpf(1.0f, e < -120 ? 120 : -e);
+}
+
+static void prepare_halves(const plmm__half *half, uint16_t *panels, size_t columns, size_t k,
+                           float scale)
+{
+    for (size_t n = 0; half != NULL && panels != NULL && n < columns; n += PLMM__PANEL) {
+        half->prepare(panels + n * even(k), even(k), scale);
+    }
+}
+
 /* Reserves a matrix's memory; with `copy`, fills it from w->rows and leaves them. Rows of a matrix
  * that is only looked up need no forward panels. */
 static void store_matrix(plmm__arena *a, plmm_base base, plmm__matrix *w, bool product, bool copy)
 {
-    const float *x = w->rows;
+    enum { HALF_FROM = 128 }; /* below, packing the left factor takes what the product gains */
+    bool blocks = by_blocks(base);
     w->quant = quant_of(base);
-    w->row_bytes = by_blocks(base) ? plmm__quant_row_bytes(w->quant, w->in) : 0;
-    uint8_t *blocks = by_blocks(base) ? plmm__carve(a, w->out, w->row_bytes) : NULL;
-    uint16_t *back = by_blocks(base) ? NULL : plmm__carve(a, w->out * w->in, sizeof *back);
+    w->row_bytes = blocks ? plmm__quant_row_bytes(w->quant, w->in) : 0;
+    uint8_t *q = blocks ? plmm__carve(a, w->out, w->row_bytes) : NULL;
+    uint16_t *back = blocks ? NULL : plmm__carve(a, half_numbers(w->in, w->out), sizeof *back);
     uint16_t *front =
-        by_blocks(base) || !product ? NULL : plmm__carve(a, w->out * w->in, sizeof *front);
-    for (size_t r = 0; copy && r < w->out; r++, x += w->in) {
-        if (blocks != NULL) {
-            plmm__quantize_row(w->quant, x, w->in, blocks + r * w->row_bytes);
-            continue;
-        }
-        size_t n0 = r / PLMM__PANEL * PLMM__PANEL;
-        size_t width = w->out - n0 < PLMM__PANEL ? w->out - n0 : PLMM__PANEL;
-        for (size_t k = 0; k < w->in; k++) {
-            size_t k0 = k / PLMM__PANEL * PLMM__PANEL;
-            size_t wide = w->in - k0 < PLMM__PANEL ? w->in - k0 : PLMM__PANEL;
-            uint16_t h = plmm_f32_to_bf16(x[k]);
-            back[k0 * w->out + r * wide + k - k0] = h;
-            if (front != NULL) {
-                front[n0 * w->in + k * width + r - n0] = h;
-            }
-        }
+        blocks || !product ? NULL : plmm__carve(a, half_numbers(w->out, w->in), sizeof *front);
+    if (!copy) {
+        return;
     }
-    if (copy) {
-        w->blocks = blocks;
-        w->backward = back;
-        w->forward = front;
-        w->rows = NULL;
-        w->panels = NULL;
+    if (blocks) {
+        fill_blocks(w, q);
+    } else {
+        w->half = w->in >= HALF_FROM && w->out >= HALF_FROM ? plmm__half_best() : NULL;
+        w->half_scale = half_scale(w);
+        fill_halves(w, front, back);
+        prepare_halves(w->half, front, w->out, w->in, w->half_scale);
+        prepare_halves(w->half, back, w->in, w->out, w->half_scale);
     }
+    w->blocks = q;
+    w->backward = back;
+    w->forward = front;
+    w->rows = NULL;
+    w->panels = NULL;
 }
 
 static void store_vector(plmm__arena *a, plmm__vector *v, size_t n, bool copy)
@@ -250,7 +298,14 @@ void plmm__matrix_row(const plmm__matrix *w, size_t i, float *out)
     } else {
         for (size_t k = 0; k < w->in; k += PLMM__PANEL) {
             size_t wide = w->in - k < PLMM__PANEL ? w->in - k : PLMM__PANEL;
-            plmm__kernels_best()->from_bf16(w->backward + k * w->out + i * wide, out + k, wide);
+            const uint16_t *panel = w->backward + k * even(w->out);
+            float x[PLMM__PANEL];
+            if (w->half != NULL) {
+                w->half->row(panel, i, w->half_scale, x);
+            } else {
+                plmm__kernels_best()->from_bf16(panel + i * PLMM__PANEL, x, PLMM__PANEL);
+            }
+            memcpy(out + k, x, wide * sizeof *x);
         }
     }
 }

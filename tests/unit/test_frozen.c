@@ -2,6 +2,7 @@
  * its numbers of fewer bits stand for; how far it is from the model it was made of is stated. */
 #include <math.h>
 
+#include "half.h"
 #include "kernels.h"
 #include "plmm/alloc.h"
 #include "plmm/generate.h"
@@ -157,6 +158,35 @@ static void test_base(const plmm_model_config *c, size_t i)
     plmm_model_free(frozen);
 }
 
+/* Products of half width: near those of f32 with the same weights, and each sequence by itself. */
+static void test_half(const plmm_model_config *c, const plmm__half *h)
+{
+    plmm_model *rounded = make(c), *frozen = make(c);
+    plmm_loss_sum seqs[TINY_SEQS] = {0}, one[TINY_SEQS] = {0};
+    plmm_error err;
+    round_weights(rounded, PLMM_BASE_BF16);
+    plmm__half_use(true, h);
+    CHECK(plmm_model_seal(rounded, NULL) == PLMM_OK, "seal");
+    CHECK(plmm_model_freeze(frozen, PLMM_BASE_BF16, NULL) == PLMM_OK, "freeze");
+    result r1 = compute(rounded), r2 = compute(frozen);
+    double loss = fabs(r2.sum.nll / r1.sum.nll - 1), grad = relative_gap(r2.grads, r1.grads, r1.n);
+    CHECK(loss < 1e-3 && loss > 0, "%s: loss off by %g", h->name, loss);
+    CHECK(grad < 2e-2 && grad > 0, "%s: gradient off by %g", h->name, grad);
+    plmm_workspace *large = tiny_workspace(c, 180, 36, PLMM_USE_EVAL);
+    plmm_workspace *small = tiny_workspace(c, 36, 36, PLMM_USE_EVAL);
+    CHECK(plmm_score(large, frozen, NULL, &tb.b, seqs, &err) == PLMM_OK &&
+              plmm_score(small, frozen, NULL, &tb.b, one, &err) == PLMM_OK,
+          "scores");
+    CHECK(memcmp(seqs, one, sizeof one) == 0, "%s: chunks change nothing", h->name);
+    plmm__half_use(false, NULL);
+    plmm_workspace_free(large);
+    plmm_workspace_free(small);
+    free(r1.grads);
+    free(r2.grads);
+    plmm_model_free(rounded);
+    plmm_model_free(frozen);
+}
+
 static void test_refusals(void)
 {
     plmm_model_config c = tiny_config();
@@ -214,6 +244,7 @@ int main(void)
         test_rounding(PLMM__Q8_0, n);
         test_rounding(PLMM__Q4_0, n);
     }
+    plmm__half_use(true, NULL); /* f32 products, which are exact in the weights */
     for (size_t k = 0; k < tables; k++) {
         plmm__kernels_use(all[k]);
         for (size_t i = 0; i < COUNT(bases); i++) {
@@ -222,6 +253,15 @@ int main(void)
         }
     }
     plmm__kernels_use(NULL);
+    plmm__half_use(false, NULL);
+    size_t halves = 0;
+    const plmm__half *const *kinds = plmm__half_all(&halves);
+    wide.dim = 192; /* from where on they are used */
+    wide.hidden = 500;
+    wide.vocab = 300;
+    for (size_t k = 0; k < halves; k++) {
+        test_half(&wide, kinds[k]);
+    }
     test_refusals();
     test_out_of_memory();
     return plmm_test_end();

@@ -30,7 +30,7 @@ static void test_arrangements(void)
     float *g1 = calloc(n, sizeof *g1), *g2 = calloc(n, sizeof *g2), *g3 = calloc(n, sizeof *g3);
     plmm_workspace *w1 = tiny_workspace(&c, 180, 36, PLMM_USE_LORA);
     plmm_workspace *w2 = tiny_workspace(&c, 40, 36, PLMM_USE_LORA);
-    plmm_workspace *w3 = tiny_workspace(&c, 180, 96, PLMM_USE_LORA);
+    plmm_workspace *w3 = tiny_workspace(&c, 180, 60, PLMM_USE_LORA);
     plmm_loss_sum s1 = {0}, s2 = {0}, s3 = {0}, seqs[TINY_SEQS];
     plmm_error err;
     plmm_factor f = PLMM_FACTOR_AB;
