@@ -1,7 +1,11 @@
 #include "plmm/feedback.h"
 
 #include "plmm/alloc.h"
+#include "plmm/bytes.h"
 #include "plmm/federate.h"
+
+#include <math.h>
+#include <string.h>
 
 static void forget(float **v, size_t n)
 {
@@ -66,6 +70,64 @@ plmm_status plmm_feedback_take(plmm_feedback *f, const plmm_client_round *m,
     }
     PLMM_TRY(plmm_client_round_residual(m, f->taken, lanes, delta, f->length, err));
     f->pending = true;
+    return PLMM_OK;
+}
+
+/* ---- octets: what they are, method, factor, length, coordinates ---- */
+
+static const uint8_t MAGIC[8] = "PLMMres1";
+
+plmm_status plmm_feedback_encode(const plmm_feedback *f, uint8_t **out, size_t *len,
+                                 plmm_error *err)
+{
+    *out = NULL;
+    *len = 0;
+    if (!f->pending || f->length > PLMM_FEEDBACK_MAX) {
+        return PLMM_OK;
+    }
+    size_t n = PLMM_FEEDBACK_HEAD + 4 * f->length;
+    uint8_t *b = plmm_alloc(n, 1);
+    if (b == NULL) {
+        return plmm_fail(err, PLMM_ERR_NOMEM, "out of memory for a residual of %zu", f->length);
+    }
+    memcpy(b, MAGIC, sizeof MAGIC);
+    plmm_store_le32(b + 8, f->method);
+    plmm_store_le32(b + 12, f->factor);
+    plmm_store_le32(b + 16, (uint32_t)f->length);
+    for (size_t i = 0; i < f->length; i++) {
+        uint32_t bits;
+        memcpy(&bits, &f->taken[i], sizeof bits);
+        plmm_store_le32(b + PLMM_FEEDBACK_HEAD + 4 * i, bits);
+    }
+    *out = b;
+    *len = n;
+    return PLMM_OK;
+}
+
+plmm_status plmm_feedback_decode(plmm_feedback *f, const uint8_t *in, size_t len, plmm_error *err)
+{
+    size_t n = len < PLMM_FEEDBACK_HEAD ? 0 : plmm_load_le32(in + 16);
+    if (n == 0 || n > PLMM_FEEDBACK_MAX || len != PLMM_FEEDBACK_HEAD + 4 * n ||
+        memcmp(in, MAGIC, sizeof MAGIC) != 0) {
+        return plmm_fail(err, PLMM_ERR_FORMAT, "%zu octets are no residual", len);
+    }
+    plmm_feedback g = {.length = n,
+                       .method = plmm_load_le32(in + 8),
+                       .factor = plmm_load_le32(in + 12),
+                       .kept = plmm_alloc(n, sizeof *g.kept)};
+    if (g.kept == NULL) {
+        return plmm_fail(err, PLMM_ERR_NOMEM, "out of memory for a residual of %zu", n);
+    }
+    for (size_t i = 0; i < n; i++) {
+        uint32_t bits = plmm_load_le32(in + PLMM_FEEDBACK_HEAD + 4 * i);
+        memcpy(&g.kept[i], &bits, sizeof bits);
+        if (!isfinite(g.kept[i])) {
+            plmm_feedback_free(&g);
+            return plmm_fail(err, PLMM_ERR_FORMAT, "coordinate %zu of a residual is no number", i);
+        }
+    }
+    plmm_feedback_free(f);
+    *f = g;
     return PLMM_OK;
 }
 

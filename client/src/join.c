@@ -53,7 +53,8 @@ typedef struct join {
     plmm_round_params params;
     size_t payload_len;
     float *delta;
-    plmm_feedback feedback;
+    uint8_t *residual; /* SECRET: of the update that is masked; NULL: none */
+    size_t residual_len;
     char why[200]; /* training failed, if it did */
     bool over;
     plmm_abort reason; /* how it ended: NONE is completed */
@@ -103,6 +104,16 @@ static void forget_vector(join *j)
     j->vector_len = 0;
 }
 
+static void forget_residual(join *j)
+{
+    if (j->residual != NULL) {
+        plmm_wipe(j->residual, j->residual_len);
+        plmm_free(j->residual);
+    }
+    j->residual = NULL;
+    j->residual_len = 0;
+}
+
 static plmm_status append(join *j, const plmm_client_action *a, plmm_error *err)
 {
     if (a->type == PLMM_CLIENT_DO_PERSIST) {
@@ -114,9 +125,11 @@ static plmm_status append(join *j, const plmm_client_action *a, plmm_error *err)
     plmm_round_cost(&cost, a->params);
     plmm_account_add(&after, &cost, 1);
     plmm_account_encode(bytes, &after);
-    plmm_store_note account = {"account", bytes, sizeof bytes};
+    plmm_store_note notes[] = {{"account", bytes, sizeof bytes},
+                               {PLMM_STORE_RESIDUAL_NOW, j->residual, j->residual_len}};
     PLMM_TRY(plmm_store_round_upload(j->c->store, j->c->expert, a->seq, a->bytes, a->len, j->vector,
-                                     j->vector_len, &account, 1, err));
+                                     j->vector_len, notes, j->residual != NULL ? 2 : 1, err));
+    forget_residual(j);
     j->spent = after; /* from now on the vector can be in a sum */
     return PLMM_OK;
 }
@@ -157,7 +170,6 @@ static void end(join *j, const plmm_client_action *a)
     if (a->link.index > j->me.anchor.link.index) {
         j->me.anchor.link = j->policy.anchor.link = a->link;
     }
-    plmm_feedback_settle(&j->feedback, done);
     j->over = true;
     j->reason = done ? PLMM_ABORT_NONE : a->reason;
     j->target = a->model;
@@ -272,6 +284,41 @@ static void step(join *j, plmm_client_event ev)
 
 /* ---- work ---- */
 
+/* Adds what rounding took before, as the store has it: it is read each time, since the user may have
+ * forgotten it meanwhile. One that cannot be read is lost, which costs no more than not having it. */
+static plmm_status add_residual(join *j, plmm_error *err)
+{
+    uint8_t *bytes = NULL;
+    size_t len = 0;
+    plmm_feedback f = {0};
+    plmm_error why = {0};
+    PLMM_TRY(
+        plmm_store_note_get(j->c->store, j->c->expert, PLMM_STORE_RESIDUAL, &bytes, &len, err));
+    if (bytes == NULL) {
+        return PLMM_OK;
+    }
+    if (plmm_feedback_decode(&f, bytes, len, &why) == PLMM_OK) {
+        plmm_feedback_add(&f, &j->params, j->delta);
+    } else {
+        plmm_log(PLMM_LOG_WARN, "residual.lost", "why=\"%s\"", why.msg);
+    }
+    plmm_feedback_free(&f);
+    plmm_wipe(bytes, len);
+    plmm_free(bytes);
+    return PLMM_OK;
+}
+
+/* What rounding takes from the update that is masked now, for the store. */
+static plmm_status take_residual(join *j, uint32_t *lanes, plmm_error *err)
+{
+    plmm_feedback f = {0};
+    forget_residual(j);
+    plmm_status rc = plmm_feedback_take(&f, j->m, &j->params, lanes, j->delta, err);
+    rc = rc == PLMM_OK ? plmm_feedback_encode(&f, &j->residual, &j->residual_len, err) : rc;
+    plmm_feedback_free(&f);
+    return rc;
+}
+
 static void do_train(join *j)
 {
     plmm_error err = {0};
@@ -283,7 +330,7 @@ static void do_train(join *j)
                                                           &ev.weight, &err)
                                       : plmm_fail(&err, PLMM_ERR_NOMEM, "out of memory");
     if (rc == PLMM_OK && j->c->error_feedback) {
-        plmm_feedback_add(&j->feedback, &j->params, j->delta);
+        rc = add_residual(j, &err);
     }
     if (rc != PLMM_OK) {
         (void)snprintf(j->why, sizeof j->why, "training failed: %s", err.msg);
@@ -315,7 +362,7 @@ static void do_mask(join *j)
         rc = plmm_client_round_mask(j->m, j->vector, &ev.digest, lanes, j->delta, j->params.length,
                                     &err);
         if (rc == PLMM_OK && j->c->error_feedback) {
-            rc = plmm_feedback_take(&j->feedback, j->m, &j->params, lanes, j->delta, &err);
+            rc = take_residual(j, lanes, &err);
         }
     }
     forget_delta(j);
@@ -719,6 +766,9 @@ static plmm_status open_all(join *j, plmm_error *err)
     PLMM_TRY(plmm_frame_key(&j->frames, &j->c->key, &j->me.anchor.aggregator, j->c->expert, err));
     PLMM_TRY(load_channels(j, err));
     PLMM_TRY(load_account(j, err));
+    if (!j->c->error_feedback) { /* what was kept is of no use, and tells of the device's data */
+        PLMM_TRY(plmm_store_residual_forget(j->c->store, j->c->expert, err));
+    }
     size_t reply_max = (size_t)PLMM_ROSTER_MAX + (1 << 20);
     PLMM_TRY(plmm_line_open(&j->line, url, reply_max, err));
     j->joined_ms = plmm_clock_ms();
@@ -737,7 +787,7 @@ static plmm_status close_all(join *j, plmm_status rc)
     }
     plmm_line_close(j->line);
     plmm_channels_free(j->channels);
-    plmm_feedback_free(&j->feedback);
+    forget_residual(j);
     forget_vector(j);
     plmm_free(j->out.v);
     plmm_wipe(&j->frames, sizeof j->frames);

@@ -277,6 +277,8 @@ static plmm_status save_removal(plmm_store *s, const plmm_buffer *b, uint32_t pl
     PLMM_TRY(PLMM_DB_RUN(s->db, err, "UPDATE bins SET bin = ?2 WHERE bin = ?1",
                          plmm_arg_u(plmm_buffer_count(b) - 1), plmm_arg_u(place)));
     PLMM_TRY(PLMM_DB_RUN(s->db, err, "DELETE FROM verdicts WHERE id = ?1", plmm_arg_u(id)));
+    PLMM_TRY(PLMM_DB_RUN(s->db, err, "DELETE FROM notes WHERE name IN (?1, ?2)",
+                         plmm_arg_s(PLMM_STORE_RESIDUAL), plmm_arg_s(PLMM_STORE_RESIDUAL_NOW)));
     return PLMM_DB_RUN(s->db, err, "DELETE FROM dialogues WHERE id = ?1", plmm_arg_u(id));
 }
 

@@ -190,9 +190,43 @@ static plmm_status note(plmm_store *s, const char *expert, const plmm_store_outc
                        plmm_arg_s(expert), plmm_arg_i(PLMM_STORE_ROUNDS_MAX));
 }
 
+static plmm_status drop_note(plmm_store *s, const char *expert, const char *name, plmm_error *err)
+{
+    return PLMM_DB_RUN(s->db, err, "DELETE FROM notes WHERE expert = ?1 AND name = ?2",
+                       plmm_arg_s(expert), plmm_arg_s(name));
+}
+
+/* A round that took nothing leaves what is kept. */
+static plmm_status settle(plmm_store *s, const char *expert, bool completed, plmm_error *err)
+{
+    const plmm_arg args[] = {plmm_arg_s(expert), plmm_arg_s(PLMM_STORE_RESIDUAL_NOW)};
+    int64_t taken = 0;
+    PLMM_TRY(plmm_db_int(s->db, "SELECT count(*) FROM notes WHERE expert = ?1 AND name = ?2", args,
+                         2, 0, &taken, err));
+    if (taken == 0) {
+        return PLMM_OK;
+    }
+    if (!completed) {
+        return drop_note(s, expert, PLMM_STORE_RESIDUAL_NOW, err);
+    }
+    PLMM_TRY(drop_note(s, expert, PLMM_STORE_RESIDUAL, err));
+    return PLMM_DB_RUN(s->db, err, "UPDATE notes SET name = ?3 WHERE expert = ?1 AND name = ?2",
+                       plmm_arg_s(expert), plmm_arg_s(PLMM_STORE_RESIDUAL_NOW),
+                       plmm_arg_s(PLMM_STORE_RESIDUAL));
+}
+
+plmm_status plmm_store_residual_forget(plmm_store *s, const char *expert, plmm_error *err)
+{
+    PLMM_TRY(plmm_db_begin(s->db, err));
+    plmm_status rc = drop_note(s, expert, PLMM_STORE_RESIDUAL, err);
+    rc = rc == PLMM_OK ? drop_note(s, expert, PLMM_STORE_RESIDUAL_NOW, err) : rc;
+    return plmm_db_end(s->db, rc, err);
+}
+
 static plmm_status end(plmm_store *s, const char *expert, const plmm_store_outcome *o,
                        plmm_error *err)
 {
+    PLMM_TRY(settle(s, expert, o->reason == 0 && o->round != 0, err));
     if (o->round != 0) {
         PLMM_TRY(note(s, expert, o, err));
     }

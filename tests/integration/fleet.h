@@ -389,6 +389,11 @@ static inline int fleet_serve(char *dir, uint32_t port, uint32_t rounds, uint32_
 
 /* ---- a device's process ---- */
 
+/* What makes updates no whole number of steps, and error feedback worth while; 0: neither. */
+#ifndef FLEET_FRACTION
+#define FLEET_FRACTION 0.0f
+#endif
+
 typedef struct fleet_device {
     const char *dir;
     uint8_t id;
@@ -405,7 +410,8 @@ static inline plmm_status fleet_train(void *ctx, const plmm_round_params *p, flo
                         "", 0, PLMM_MODE_PUBLIC, err));
     plmm_clock_sleep_ms(d->work_ms);
     for (uint32_t i = 0; i < p->length; i++) {
-        delta[i] = (float)(FLEET_WEIGHT_MAX * fleet_coordinate(d->id, p->round, i));
+        delta[i] =
+            FLEET_FRACTION + (float)(FLEET_WEIGHT_MAX * fleet_coordinate(d->id, p->round, i));
     }
     *weight = fleet_weight(d->id);
     return PLMM_OK;
@@ -437,7 +443,8 @@ static inline plmm_status fleet_join_run(fleet_device *d, uint32_t rounds, uint3
                           .rounds = rounds,
                           .resend_ms = 1500,
                           .silence_ms = 20000,
-                          .patience_ms = patience_ms};
+                          .patience_ms = patience_ms,
+                          .error_feedback = FLEET_FRACTION > 0};
     plmm_policy_default(&c.policy, &anchor);
     c.policy.clip_max = 40000;
     fleet_keys(d->id, &pk, &c.key);

@@ -112,6 +112,44 @@ static void test_refusals(void)
     CHECK(delta[0] == 1 && delta[2] == 3, "else it is");
 }
 
+/* Octets for the store give the same back, and nothing else is one. */
+static void test_octets(void)
+{
+    plmm_error err = {0};
+    float taken[3] = {1.5f, -2e-9f, 3}, delta[3] = {1, 1, 1};
+    plmm_round_params p = {.length = 3, .method = PLMM_METHOD_NAIVE, .factor = 2};
+    plmm_feedback f = {.taken = taken, .length = 3, .method = PLMM_METHOD_NAIVE, .factor = 2};
+    plmm_feedback g = {0};
+    uint8_t *b = NULL;
+    size_t len = 9;
+    CHECK(plmm_feedback_encode(&f, &b, &len, &err) == PLMM_OK && b == NULL && len == 0,
+          "nothing was taken");
+    f.pending = true;
+    CHECK(plmm_feedback_encode(&f, &b, &len, &err) == PLMM_OK && len == PLMM_FEEDBACK_HEAD + 12,
+          "%s", err.msg);
+    CHECK(plmm_feedback_decode(&g, b, len, &err) == PLMM_OK, "%s", err.msg);
+    plmm_feedback_add(&g, &p, delta);
+    CHECK(delta[0] == 2.5f && delta[1] == 1 - 2e-9f && delta[2] == 4, "%g %g %g", (double)delta[0],
+          (double)delta[1], (double)delta[2]);
+    CHECK(memcmp(g.kept, taken, sizeof taken) == 0, "to the bit");
+    for (size_t cut = 0; cut < len; cut++) {
+        CHECK(plmm_feedback_decode(&g, b, cut, &err) == PLMM_ERR_FORMAT, "%zu octets", cut);
+    }
+    b[0] ^= 1;
+    CHECK(plmm_feedback_decode(&g, b, len, &err) == PLMM_ERR_FORMAT, "another kind");
+    b[0] ^= 1;
+    b[16] = 4;
+    CHECK(plmm_feedback_decode(&g, b, len, &err) == PLMM_ERR_FORMAT, "another length");
+    b[16] = 3;
+    memset(b + len - 4, 0xff, 4);
+    CHECK(plmm_feedback_decode(&g, b, len, &err) == PLMM_ERR_FORMAT, "no number");
+    CHECK(g.kept != NULL && g.kept[0] == 1.5f, "unchanged by what was refused");
+    plmm_free(b);
+    f.length = PLMM_FEEDBACK_MAX + 1;
+    CHECK(plmm_feedback_encode(&f, &b, &len, &err) == PLMM_OK && b == NULL, "too long to be kept");
+    plmm_feedback_free(&g);
+}
+
 int main(void)
 {
     CHECK(plmm_crypto_init(NULL) == PLMM_OK, "libsodium starts");
@@ -122,5 +160,6 @@ int main(void)
               without);
     }
     test_refusals();
+    test_octets();
     return plmm_test_end();
 }

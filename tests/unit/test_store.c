@@ -293,6 +293,71 @@ static plmm_status see_outcome(void *ctx, const plmm_store_outcome *o, plmm_erro
     return PLMM_OK;
 }
 
+/* ---- what rounding took ---- */
+
+static bool has_note(plmm_store *s, const char *name, const char *text)
+{
+    plmm_error err = {0};
+    uint8_t *bytes = NULL;
+    size_t len = 0;
+    CHECK(plmm_store_note_get(s, "medicine", name, &bytes, &len, &err) == PLMM_OK, "%s", err.msg);
+    bool same = bytes == NULL
+                    ? text == NULL
+                    : text != NULL && len == strlen(text) && memcmp(bytes, text, len) == 0;
+    plmm_free(bytes);
+    return same;
+}
+
+/* One round that takes `text`, or nothing; the file is closed and opened in between. */
+static plmm_store *round_with(plmm_store *s, uint64_t round, const char *text, uint32_t reason)
+{
+    plmm_error err = {0};
+    uint8_t record[1] = {1};
+    plmm_store_note note = {PLMM_STORE_RESIDUAL_NOW, (const uint8_t *)text,
+                            text != NULL ? strlen(text) : 0};
+    plmm_store_outcome o = {.round = round, .attempt = 1, .reason = reason};
+    CHECK(plmm_store_round_upload(s, "medicine", 1, record, 1, record, 1, &note, text != NULL,
+                                  &err) == PLMM_OK,
+          "%s", err.msg);
+    plmm_store_close(s);
+    s = open_store();
+    CHECK(has_note(s, PLMM_STORE_RESIDUAL_NOW, text), "of the round under way");
+    CHECK(plmm_store_round_end(s, "medicine", &o, &err) == PLMM_OK, "%s", err.msg);
+    CHECK(has_note(s, PLMM_STORE_RESIDUAL_NOW, NULL), "settled");
+    return s;
+}
+
+static void test_residual(void)
+{
+    plmm_error err = {0};
+    fresh_file();
+    plmm_store *s = open_store();
+    plmm_store_expert x = an_expert();
+    plmm_verdict v;
+    CHECK(plmm_store_expert_add(s, &x, &err) == PLMM_OK, "%s", err.msg);
+    s = round_with(s, 1, "rest-of-one", 0);
+    CHECK(has_note(s, PLMM_STORE_RESIDUAL, "rest-of-one"), "it completed");
+    s = round_with(s, 2, "rest-of-two", 8);
+    CHECK(has_note(s, PLMM_STORE_RESIDUAL, "rest-of-one") && !grep("rest-of-two"), "it did not");
+    s = round_with(s, 3, NULL, 0);
+    CHECK(has_note(s, PLMM_STORE_RESIDUAL, "rest-of-one"), "nothing was taken");
+    s = round_with(s, 4, "rest-of-four", 0);
+    CHECK(has_note(s, PLMM_STORE_RESIDUAL, "rest-of-four") && !grep("rest-of-one"), "replaced");
+    plmm_buffer *b = load(s);
+    CHECK(offer(s, b, 1, &v, NULL, &err) == PLMM_OK && plmm_buffer_count(b) == 1, "%s", err.msg);
+    CHECK(plmm_store_forget(s, b, plmm_buffer_get(b, 0).id, &err) == PLMM_OK, "%s", err.msg);
+    CHECK(has_note(s, PLMM_STORE_RESIDUAL, NULL) && !grep("rest-of-four"), "forgotten");
+    plmm_buffer_free(b);
+    s = round_with(s, 5, "rest-of-five", 0);
+    CHECK(plmm_store_residual_forget(s, "art", &err) == PLMM_OK &&
+              has_note(s, PLMM_STORE_RESIDUAL, "rest-of-five"),
+          "of another expert");
+    CHECK(plmm_store_residual_forget(s, "medicine", &err) == PLMM_OK &&
+              has_note(s, PLMM_STORE_RESIDUAL, NULL),
+          "of this one");
+    plmm_store_close(s);
+}
+
 static void test_rounds(void)
 {
     plmm_error err = {0};
@@ -530,6 +595,7 @@ int main(void)
     test_texts();
     test_settings_and_experts();
     test_rounds();
+    test_residual();
     test_kill();
     test_oom();
     plmm_lexicons_free(lexicons);

@@ -4,7 +4,8 @@
  *
  * Only where rounds can be added: without noise, whose sensitivity counts one update, and with
  * methods whose coordinates mean the same in every round (`alternate` re-factorises between
- * rounds). Kept in memory: a restart forgets it, as losing it costs no more than not having it.
+ * rounds). Octets of it are for the device's store (PLMM_STORE_RESIDUAL of plmm/store.h), which a
+ * restart reads and the user's `forget` wipes; a simulated device keeps it in memory.
  * SECRET: it tells as much of the device's data as an update.
  */
 #ifndef PLMM_FEEDBACK_H
@@ -35,6 +36,16 @@ void plmm_feedback_add(const plmm_feedback *f, const plmm_round_params *p, float
 PLMM_NODISCARD plmm_status plmm_feedback_take(plmm_feedback *f, const plmm_client_round *m,
                                               const plmm_round_params *p, uint32_t *lanes,
                                               const float *delta, plmm_error *err);
+
+/* What was taken in the round under way, as octets: *out (plmm_wipe, plmm_free), or NULL and 0 if
+ * nothing was, or it is longer than PLMM_FEEDBACK_MAX coordinates. PLMM_ERR_NOMEM. */
+enum { PLMM_FEEDBACK_HEAD = 20, PLMM_FEEDBACK_MAX = ((1 << 26) - PLMM_FEEDBACK_HEAD) / 4 };
+PLMM_NODISCARD plmm_status plmm_feedback_encode(const plmm_feedback *f, uint8_t **out, size_t *len,
+                                                plmm_error *err);
+/* Makes such octets, of a round that completed since, what is kept; what *f had is wiped.
+ * PLMM_ERR_FORMAT, *f unchanged, if they are none; PLMM_ERR_NOMEM. */
+PLMM_NODISCARD plmm_status plmm_feedback_decode(plmm_feedback *f, const uint8_t *in, size_t len,
+                                                plmm_error *err);
 
 /* The round ended: what was taken in it is kept if it completed, else what was kept stays. */
 void plmm_feedback_settle(plmm_feedback *f, bool completed);

@@ -140,6 +140,14 @@ typedef struct plmm_store_note {
 PLMM_NODISCARD plmm_status plmm_store_note_get(plmm_store *s, const char *expert, const char *name,
                                                uint8_t **bytes, size_t *len, plmm_error *err);
 
+/* Notes of plmm/feedback.h, SECRET: what rounding took in rounds that completed, and in the one under
+ * way, which is written with its upload. plmm_store_forget wipes both of every expert. */
+#define PLMM_STORE_RESIDUAL     "residual"
+#define PLMM_STORE_RESIDUAL_NOW "residual.now"
+/* Wipes both of this expert. */
+PLMM_NODISCARD plmm_status plmm_store_residual_forget(plmm_store *s, const char *expert,
+                                                      plmm_error *err);
+
 /* Appends the record of the upload together with the masked vector: the only octets that may ever
  * be sent for this round; and these notes. STATE if there is a vector already. */
 PLMM_NODISCARD plmm_status plmm_store_round_upload(plmm_store *s, const char *expert, uint64_t seq,
@@ -173,7 +181,8 @@ typedef struct plmm_store_outcome {
 } plmm_store_outcome;
 
 /* In one transaction: notes (round, attempt) as the last and how it ended, the link and the notes,
- * deletes journal and vector; then overwrites them in the log. STATE if the round is not above the last one. */
+ * deletes journal and vector; the residual of this round takes the place of the one before if it
+ * completed, else it is deleted; then overwrites them in the log. STATE if the round is not above the last one. */
 PLMM_NODISCARD plmm_status plmm_store_round_end(plmm_store *s, const char *expert,
                                                 const plmm_store_outcome *outcome, plmm_error *err);
 
