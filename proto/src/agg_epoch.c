@@ -20,6 +20,24 @@ size_t plmm_agg_round_epoch(const plmm_agg_round *m, uint8_t *out)
     return len;
 }
 
+plmm_status plmm_agg_epoch_read(plmm_agg_epoch *out, const uint8_t *epoch, size_t len,
+                                plmm_error *err)
+{
+    plmm_round_seal seal;
+    PLMM_TRY(plmm_epoch_take(&seal, epoch, len, 0, err));
+    if (len != HEAD + (size_t)seal.n * PLMM_ROSTER_ENTRY) {
+        return plmm_fail(err, PLMM_ERR_FORMAT, "an epoch of %u devices with %zu octets", seal.n,
+                         len);
+    }
+    *out = (plmm_agg_epoch){.round = seal.round, .group = seal.group, .n = seal.n};
+    return PLMM_OK;
+}
+
+uint64_t plmm_agg_epoch_device(const uint8_t *epoch, uint32_t i)
+{
+    return plmm_load_le64(epoch + HEAD + (size_t)i * PLMM_ROSTER_ENTRY);
+}
+
 plmm_status plmm_agg_epoch_check(const plmm_agg_config *c, plmm_round_seal *seal, plmm_error *err)
 {
     PLMM_TRY(plmm_epoch_take(seal, c->epoch, c->epoch_len, 0, err));
@@ -41,7 +59,7 @@ static uint32_t listed(const plmm_agg_round *m, uint64_t device)
     uint32_t lo = 0, hi = m->seal.n;
     while (lo < hi) {
         uint32_t mid = lo + (hi - lo) / 2;
-        uint64_t id = plmm_load_le64(m->cfg.epoch + HEAD + (size_t)mid * PLMM_ROSTER_ENTRY);
+        uint64_t id = plmm_agg_epoch_device(m->cfg.epoch, mid);
         if (id == device) {
             return mid;
         }

@@ -11,6 +11,8 @@
 /* After the last round the stragglers still get their results; this long. */
 static const uint64_t aftermath_ms = 60000;
 
+enum { SHELF = 64 }; /* rosters differ in length by a few */
+
 void fleet_seed(const fleet *f, plmm_seed *out, const char *what, uint64_t a, uint64_t b)
 {
     plmm_transcript t;
@@ -111,8 +113,11 @@ int step_of_message(uint32_t type)
     case PLMM_MSG_MASKED:
         return 2;
     case PLMM_MSG_AGREE:
+    case PLMM_MSG_COMPLAIN:
+    case PLMM_MSG_VOTE:
         return 3;
     case PLMM_MSG_REVEAL:
+    case PLMM_MSG_SUM:
         return 4;
     default:
         return -1;
@@ -403,6 +408,7 @@ static plmm_status open_fleet(fleet *f, plmm_error *err)
     PLMM_TRY(sim_data_load(&f->data, f->cfg, f->seed, err));
     PLMM_TRY(open_workers(f, err));
     size_t n = f->data.n_devices;
+    PLMM_TRY(plmm_shelf_new(&f->shelf, SHELF, err));
     f->holders = plmm_alloc(n, sizeof *f->holders);
     f->clients = plmm_alloc(n * f->data.n_experts, sizeof *f->clients);
     f->experts = plmm_alloc(f->data.n_experts, sizeof *f->experts);
@@ -443,6 +449,7 @@ static void close_fleet(fleet *f)
         plmm_embedder_free(&f->workers[i].embedder);
         plmm_sample_free(&f->workers[i].sample);
     }
+    plmm_shelf_free(f->shelf);
     plmm_free(f->workers);
     plmm_free(f->holders);
     plmm_free(f->clients);

@@ -9,6 +9,7 @@
  *   fleet_client.c   a device's side
  *   fleet_agg.c      an expert's side: the driver of a round's machines
  *   fleet_round.c    rounds: their parameters, groups and beginning, their check, merge and end
+ *   fleet_epoch.c    rosters that serve more than one round
  *   fleet_privacy.c  noise, clips, accounts and budgets
  *   fleet_jobs.c     training and masking
  *   fleet_feed.c     streams and buffers
@@ -76,6 +77,7 @@ typedef struct client {
     uint32_t group;          /* of the round that it was called to last */
     plmm_link link;          /* last one it verified */
     plmm_channels *channels; /* NULL: none yet, or none at all */
+    bytes epoch;             /* of one-shot rounds, as it was left with it; empty: none */
     uint64_t id;             /* at the expert: device + 1 */
     plmm_sign_sk key;
     plmm_key frames; /* of the frames with the aggregator; zero: not made yet */
@@ -111,11 +113,14 @@ typedef struct client {
 typedef struct group {
     uint32_t expert, index;
     plmm_agg_config config;
-    plmm_seed seed;    /* of START: the checker's key to central noise */
-    plmm_agg_round *m; /* NULL: crashed, or never started */
-    bool running;      /* its round has not ended */
-    bool open;         /* its sum is open and waits for those of the other groups */
-    int crash_step;    /* of this round, -1: none (any more) */
+    plmm_seed seed;     /* of START: the checker's key to central noise */
+    plmm_agg_round *m;  /* NULL: crashed, or never started */
+    bool running;       /* its round has not ended */
+    bool open;          /* its sum is open and waits for those of the other groups */
+    int crash_step;     /* of this round, -1: none (any more) */
+    bytes epoch;        /* durable: of one-shot rounds, empty: none */
+    uint32_t epoch_age; /* rounds since its roster was sealed */
+    bool epoch_over;    /* no further round goes on with it */
     uint64_t tick_at_ms, generation;
     journal log;
     uint32_t *sum; /* plmm_round_sum_bytes octets */
@@ -182,8 +187,9 @@ typedef struct fleet {
     worker *workers; /* [threads of the pool] */
     sim_data data;
     plmm_event_queue queue;
-    holder *holders; /* [devices] */
-    client *clients; /* [experts][devices] */
+    plmm_shelf *shelf; /* of all machines */
+    holder *holders;   /* [devices] */
+    client *clients;   /* [experts][devices] */
     expert *experts;
     client **waiting; /* whose training is to be computed */
     size_t n_waiting;
@@ -232,6 +238,7 @@ group *fleet_group(fleet *f, uint32_t party);
 uint32_t fleet_party(const fleet *f, const group *g);
 PLMM_NODISCARD plmm_status journal_add(journal *j, const uint8_t *p, size_t len, plmm_error *err);
 void journal_clear(journal *j);
+bool device_ready(fleet *f, const expert *e, uint32_t d);
 PLMM_NODISCARD plmm_status bytes_copy(bytes *b, const uint8_t *p, size_t len, plmm_error *err);
 void bytes_free(bytes *b);
 /* The steps R0..R4 that a message of a device belongs to, or -1. */
@@ -281,6 +288,19 @@ PLMM_NODISCARD plmm_status round_settle(fleet *f, expert *e, plmm_error *err);
 /* Completes the records of the last round and hands them to the run. */
 PLMM_NODISCARD plmm_status round_close(fleet *f, expert *e, plmm_error *err);
 void expert_free(fleet *f, expert *e);
+
+/* ---- fleet_epoch.c ---- */
+
+/* Whether the next round of e, whose parameters are made, goes on with the rosters of its groups:
+ * all of them or none. Forgets those that do not serve any more. Else calls the devices on them that
+ * are ready: called[i] of the roster[i] of group i. */
+bool epoch_goes_on(fleet *f, expert *e, uint32_t *called, uint32_t *roster);
+/* Fewest devices with which a round of an epoch of n goes on. */
+uint32_t epoch_least(const fleet *f, const plmm_round_params *p, uint32_t n);
+/* The round of g is over: what it leaves for later ones is kept, or what it went on with forgotten. */
+PLMM_NODISCARD plmm_status epoch_keep(fleet *f, group *g, plmm_error *err);
+/* The round of c is over: likewise. */
+PLMM_NODISCARD plmm_status epoch_left(client *c, plmm_error *err);
 
 /* ---- fleet_privacy.c ---- */
 

@@ -296,6 +296,11 @@ plmm_status agg_frame(fleet *f, group *g, const uint8_t *p, size_t len, plmm_err
     if (g->m == NULL) {
         return PLMM_OK; /* nobody is there; the device will try again */
     }
+    plmm_frame peek;
+    if (plmm_frame_peek(&peek, p, len, NULL) == PLMM_OK && peek.round != 0 &&
+        peek.round < g->config.params.round) {
+        return PLMM_OK; /* it was down for longer than its round, and will give up */
+    }
     plmm_agg_event ev = {.type = PLMM_AGG_EV_FRAME, .bytes = p, .len = len};
     return step(f, g, &ev, err);
 }

@@ -24,6 +24,7 @@ void client_free(client *c)
 {
     journal_clear(&c->log);
     bytes_free(&c->upload);
+    bytes_free(&c->epoch);
     plmm_client_round_free(c->m);
     plmm_channels_free(c->channels);
     plmm_free(c->plain);
@@ -60,7 +61,10 @@ static plmm_status new_machine(fleet *f, client *c, plmm_error *err)
                                  .resend_ms = f->cfg->secagg.resend_ms,
                                  .silence_ms = f->cfg->secagg.silence_ms,
                                  .link = c->link,
-                                 .channels = c->channels};
+                                 .channels = c->channels,
+                                 .shelf = f->shelf,
+                                 .epoch = c->epoch.p,
+                                 .epoch_len = c->epoch.len};
     if (c->spent != NULL) {
         config.spent = *c->spent;
     }
@@ -86,8 +90,22 @@ static plmm_status arm(fleet *f, client *c, plmm_error *err)
                       c->generation, err);
 }
 
+/* What a machine that hears nothing any more, or cannot do its part, does in the end: it leaves, and
+ * steps the channels on. */
+static void give_up(fleet *f, client *c)
+{
+    plmm_client_state s = plmm_client_round_state(c->m);
+    bool busy = s == PLMM_CLIENT_TRAINING || s == PLMM_CLIENT_MASKING;
+    plmm_client_event ev = {.type = busy ? PLMM_CLIENT_EV_FAILED : PLMM_CLIENT_EV_TICK,
+                            .now_ms = f->queue.now_ms + f->cfg->secagg.silence_ms};
+    plmm_client_actions acts;
+    plmm_status rc = plmm_client_round_step(c->m, &ev, &acts, NULL);
+    PLMM_ASSERT(rc == PLMM_OK && acts.n == 1 && acts.v[0].type == PLMM_CLIENT_DO_ABORT);
+    c->link = acts.v[0].link;
+}
+
 /* The device is gone for this round, and with it whatever it had not sent. */
-static void vanish(fleet *f, client *c, int step_gone)
+static plmm_status vanish(fleet *f, client *c, int step_gone, plmm_error *err)
 {
     if (step_gone >= 0) {
         fleet_group_of(f, c)->record.dropped[step_gone]++;
@@ -99,7 +117,10 @@ static void vanish(fleet *f, client *c, int step_gone)
         c->last_round = round;
         c->last_attempt = attempt;
     }
+    give_up(f, c);
+    plmm_status rc = epoch_left(c, err);
     drop_round(f, c);
+    return rc;
 }
 
 /* Memory is lost, the journal is not. */
@@ -126,7 +147,7 @@ static plmm_status may_answer(fleet *f, client *c, int answers, bool *may, plmm_
     }
     if (c->fate.drop_step == answers) {
         *may = false;
-        vanish(f, c, answers);
+        return vanish(f, c, answers, err);
     } else if (c->fate.crash_step == answers) {
         *may = false;
         return crash(f, c, err);
@@ -159,9 +180,8 @@ static plmm_status train(fleet *f, client *c, const plmm_client_action *a, bool 
                          plmm_error *err)
 {
     if (c->fate.drop_step == 2) { /* it leaves while it trains: nobody will see what it learned */
-        vanish(f, c, 2);
         *gone = true;
-        return PLMM_OK;
+        return vanish(f, c, 2, err);
     }
     c->params = *a->params;
     holder *h = &f->holders[c->device];
@@ -186,6 +206,7 @@ static plmm_status finish(fleet *f, client *c, const plmm_client_action *a, plmm
         c->last_attempt = a->attempt;
     }
     plmm_feedback_settle(&c->feedback, a->type == PLMM_CLIENT_DO_FINISH);
+    PLMM_TRY(epoch_left(c, err));
     drop_round(f, c);
     if (!fetch) {
         return PLMM_OK;

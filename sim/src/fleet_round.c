@@ -25,6 +25,7 @@ void expert_free(fleet *f, expert *e)
     forget_vectors(f, e);
     for (uint32_t i = 0; e->groups != NULL && i < f->cfg->secagg.groups; i++) {
         plmm_free(e->groups[i].survivors);
+        bytes_free(&e->groups[i].epoch);
     }
     plmm_adapter_free(e->adapter);
     plmm_adapter_free(e->next);
@@ -133,7 +134,7 @@ static uint32_t roster_min(const fleet *f, const plmm_round_params *p, uint32_t 
 
 /* ---- the beginning ---- */
 
-static bool ready(fleet *f, const expert *e, uint32_t d)
+bool device_ready(fleet *f, const expert *e, uint32_t d)
 {
     const client *c = fleet_client(f, e->index, d);
     return c->m == NULL && !c->down && privacy_rested(f, c) &&
@@ -150,6 +151,7 @@ static void begin_record(fleet *f, group *g)
                                     .attempt = p->attempt,
                                     .group = p->group,
                                     .groups = p->groups,
+                                    .epoch = g->epoch_age,
                                     .bits = p->ring_bits,
                                     .length = p->length,
                                     .start_ms = f->queue.now_ms,
@@ -172,14 +174,12 @@ static void call_devices(fleet *f, expert *e, uint32_t *called, uint32_t *eligib
 {
     for (uint32_t d = 0; d < f->data.n_devices; d++) {
         client *c = fleet_client(f, e->index, d);
-        c->entered = false;
-        c->called = false;
         for (uint32_t i = 0; i < f->cfg->secagg.groups; i++) {
             const plmm_round_params *p = &e->groups[i].config.params;
             plmm_lottery l;
             plmm_lottery_init(&l, &e->link, p->rate, p->group, p->groups);
             if (plmm_lottery_has(&l, c->id)) {
-                c->called = ready(f, e, d);
+                c->called = device_ready(f, e, d);
                 c->group = i;
                 called[i] += c->called;
                 eligible[i]++;
@@ -215,12 +215,16 @@ static plmm_status begin_group(fleet *f, expert *e, group *g, uint32_t n, uint32
                            .link = e->link,
                            .tree = e->tree,
                            .known = e->known,
+                           .shelf = f->shelf,
+                           .epoch = g->epoch.p,
+                           .epoch_len = g->epoch.len,
                            .checkins_max = n > c->secagg.cohort ? n : c->secagg.cohort,
                            .over_ppm = (uint32_t)(c->secagg.over * 1e6 + 0.5),
                            .gather_ms = c->secagg.gather_ms,
                            .phase_ms = c->secagg.phase_ms,
                            .train_ms = c->secagg.train_ms};
-    a->roster_min = roster_min(f, &a->params, eligible);
+    a->roster_min = a->epoch != NULL ? epoch_least(f, &a->params, eligible)
+                                     : roster_min(f, &a->params, eligible);
     f->told = f->told.round == 0 ? a->params : f->told;
     begin_record(f, g);
     plmm_error why = {0};
@@ -267,7 +271,9 @@ plmm_status round_begin(fleet *f, expert *e, plmm_error *err)
         e->groups[i].running = true; /* nothing is settled before all have begun */
         PLMM_TRY(fill_params(f, e, i, &e->groups[i].config.params, err));
     }
-    call_devices(f, e, called, eligible);
+    if (!epoch_goes_on(f, e, called, eligible)) {
+        call_devices(f, e, called, eligible);
+    }
     for (uint32_t i = 0; i < f->cfg->secagg.groups; i++) {
         PLMM_TRY(begin_group(f, e, &e->groups[i], called[i], eligible[i], err));
     }
@@ -438,6 +444,7 @@ plmm_status round_settle(fleet *f, expert *e, plmm_error *err)
         if (e->groups[i].open) {
             PLMM_TRY(agg_published(f, &e->groups[i], err));
         }
+        PLMM_TRY(epoch_keep(f, &e->groups[i], err));
     }
     PLMM_TRY(score_slot(f, e, err));
     return fleet_round_ended(f, err);

@@ -602,8 +602,8 @@ static void put_round_row(text *t, const plmm_run *run, const plmm_round_record 
     text_html(t, run->experts[r->expert]);
     text_fmt(t, "</td><td>%u</td><td class=\"name\">", r->round);
     text_html(t, r->completed ? "completed" : r->reason);
-    text_fmt(t, "</td><td>%u</td><td>%u</td><td>%u, %u</td><td>", r->invited, r->survivors,
-             r->neighbours, r->threshold);
+    text_fmt(t, "</td><td>%u</td><td>%u</td><td>%u, %u</td><td>%u</td><td>", r->invited,
+             r->survivors, r->neighbours, r->threshold, r->epoch);
     for (unsigned s = 0; s < PLMM_STEPS; s++) {
         text_fmt(t, "%s%u", s == 0 ? "" : "+", r->dropped[s]);
     }
@@ -699,7 +699,8 @@ static void put_rounds(text *t, const plmm_run *run)
     enum { SHOWN_MAX = 2000 };
     text_add(t, "<details><summary>Every round</summary>\n<div class=\"wide\"><table><thead><tr>"
                 "<th>seed</th><th class=\"name\">domain</th><th>round</th>"
-                "<th class=\"name\">outcome</th><th>checked in</th><th>survived</th><th>k, t</th>"
+                "<th class=\"name\">outcome</th><th>checked in</th><th>survived</th><th>k, "
+                "t</th><th>rounds since the seal</th>"
                 "<th>gone at R0+R1+R2+R3+R4</th><th>restarts</th><th>up</th><th>down</th>"
                 "<th>virtual time</th><th>bit-exact</th></tr></thead><tbody>\n");
     for (size_t i = 0; i < run->n_rounds && i < SHOWN_MAX; i++) {

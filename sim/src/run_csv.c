@@ -24,7 +24,7 @@ static void put_header(text *t, const plmm_run *run)
 {
     text_add(t, "seed,expert,slot,round,attempt,group,groups,outcome,invited,cohort,survivors,"
                 "neighbours,threshold,"
-                "bits,length");
+                "bits,length,epoch");
     for (unsigned s = 0; s < PLMM_STEPS; s++) {
         text_fmt(t, ",dropped_%s", plmm_step_name(s));
     }
@@ -73,8 +73,8 @@ static void put_round(text *t, const plmm_run *run, const plmm_round_record *r)
     text_csv(t, run->experts[r->expert]);
     text_fmt(t, ",%u,%u,%u,%u,%u,", r->slot, r->round, r->attempt, r->group, r->groups);
     text_csv(t, r->completed ? "completed" : r->reason);
-    text_fmt(t, ",%u,%u,%u,%u,%u,%u,%u", r->invited, r->cohort, r->survivors, r->neighbours,
-             r->threshold, r->bits, r->length);
+    text_fmt(t, ",%u,%u,%u,%u,%u,%u,%u,%u", r->invited, r->cohort, r->survivors, r->neighbours,
+             r->threshold, r->bits, r->length, r->epoch);
     for (unsigned s = 0; s < PLMM_STEPS; s++) {
         text_fmt(t, ",%u", r->dropped[s]);
     }

@@ -10,7 +10,7 @@
 #include <string.h>
 
 static const char schema[] =
-    "PRAGMA user_version=3;"
+    "PRAGMA user_version=4;"
     "CREATE TABLE run(name TEXT NOT NULL, config TEXT);"
     "CREATE TABLE seed(i INTEGER PRIMARY KEY, seed INTEGER NOT NULL);"
     "CREATE TABLE expert(i INTEGER PRIMARY KEY, name TEXT NOT NULL);"
@@ -29,14 +29,15 @@ static const char schema[] =
     " bytes_down INTEGER, bytes_version INTEGER, fetches INTEGER, train_loss REAL, update_norm "
     "REAL, clipped REAL,"
     " sum_checked INTEGER, sum_exact INTEGER, \"group\" INTEGER, groups INTEGER, cosine REAL,"
-    " nll_alone REAL, lying INTEGER, clip REAL, epsilon REAL, epsilon_models REAL, PRIMARY "
+    " nll_alone REAL, lying INTEGER, clip REAL, epsilon REAL, epsilon_models REAL, epoch INTEGER, "
+    "PRIMARY "
     "KEY(seed, expert, slot, \"group\"));"
     "CREATE TABLE score(seed INTEGER REFERENCES seed(i), expert INTEGER REFERENCES expert(i),"
     " slot INTEGER, version INTEGER, kind INTEGER REFERENCES kind(i), items INTEGER, nll REAL, "
     "exact REAL,"
     " chance REAL, PRIMARY KEY(seed, expert, slot, kind));";
 
-enum { ROUND_COLUMNS = 51, SCORE_COLUMNS = 9 };
+enum { ROUND_COLUMNS = 52, SCORE_COLUMNS = 9 };
 
 static plmm_status db_fail(sqlite3 *db, const char *path, plmm_error *err)
 {
@@ -175,6 +176,7 @@ static void put_round(binder *b, const plmm_round_record *r)
     put_real(b, r->clip);
     put_real(b, r->epsilon);
     put_real(b, r->epsilon_models);
+    put_int(b, r->epoch);
     PLMM_ASSERT(b->at == ROUND_COLUMNS);
     run_row(b);
 }
@@ -184,7 +186,7 @@ static bool write_rows(sqlite3 *db, const plmm_run *run)
     binder b;
     if (!begin(db, &b,
                "INSERT INTO round VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,"
-               "?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)")) {
+               "?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)")) {
         return false;
     }
     for (size_t i = 0; i < run->n_rounds; i++) {

@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { NAMES_MAX = 64, SCHEMA = 3 };
+enum { NAMES_MAX = 64, SCHEMA = 4 };
 
 /* A statement being walked. */
 typedef struct rows {
@@ -171,6 +171,7 @@ static void get_round(rows *r, plmm_round_record *q)
     q->clip = get_real(r);
     q->epsilon = get_real(r);
     q->epsilon_models = get_real(r);
+    q->epoch = get32(r);
 }
 
 static plmm_status read_rounds(rows *r, plmm_run *run, plmm_error *err)

@@ -118,6 +118,11 @@ static const plmm_config_key keys[] = {
     PLMM_CONFIG_U32(C, secagg.channels, "secagg.channels", "64", 0, PLMM_CHANNELS_MAX,
                     "pairs that a device remembers the channel key of, from its first round on (96 "
                     "bytes each); 0: fresh keys in each round"),
+    PLMM_CONFIG_U32(
+        C, secagg.epoch_rounds, "secagg.epoch_rounds", "16", 1, PLMM_EPOCH_ROUNDS,
+        "oneshot: rounds that one sealed roster serves, as long as enough of its devices "
+        "come; who is not on it sits them out; 1: each round is sealed (and without "
+        "secagg.channels)"),
     PLMM_CONFIG_U32(C, secagg.rotate, "secagg.rotate", "0", 0, 1,
                     "1: a random rotation spreads an update over its coordinates before rounding"),
     PLMM_CONFIG_U32(C, secagg.error_feedback, "secagg.error_feedback", "0", 0, 1,

@@ -55,6 +55,7 @@ static plmm_run *make(bool backwards, bool exact)
                                .slot = version + 1,
                                .round = version + 1,
                                .attempt = 1,
+                               .epoch = version % 3,
                                .completed = version != 3,
                                .invited = 20,
                                .cohort = 20,

@@ -259,6 +259,19 @@ PLMM_NODISCARD plmm_status plmm_agg_round_add(const plmm_agg_round *m, void *sum
  * rounds at the latest. */
 size_t plmm_agg_round_epoch(const plmm_agg_round *m, uint8_t *out);
 
+/* What stands at the head of those octets, which are the driver's own: round, group and n of the
+ * seal. PLMM_ERR_FORMAT if they are not an epoch's. */
+typedef struct plmm_agg_epoch {
+    uint64_t round; /* that its roster was sealed in */
+    uint32_t group;
+    uint32_t n;
+} plmm_agg_epoch;
+PLMM_NODISCARD plmm_status plmm_agg_epoch_read(plmm_agg_epoch *out, const uint8_t *epoch,
+                                               size_t len, plmm_error *err);
+
+/* The i-th device of its roster, i below n; increasing. */
+uint64_t plmm_agg_epoch_device(const uint8_t *epoch, uint32_t i);
+
 /* The data plane of DROP_INPUT: sum -= payload, which was added before. Errors as above. */
 PLMM_NODISCARD plmm_status plmm_agg_round_drop(const plmm_agg_round *m, void *sum,
                                                const uint8_t *payload, size_t len, plmm_error *err);

@@ -34,6 +34,7 @@ typedef struct plmm_round_record {
     uint32_t slot;               /* it was the slot-th that this expert began, from 1 */
     uint32_t round, attempt;     /* from 1; after an aborted round comes the next number */
     uint32_t group, groups;      /* sub-cohort 0.. of the round; 1: the round is not split */
+    uint32_t epoch; /* one-shot: rounds since its roster was sealed; 0: in this round */
     bool completed;
     char reason[160];                             /* why it was aborted, else empty */
     uint32_t invited, cohort;                     /* checked in and selected; entered the roster */

@@ -52,7 +52,7 @@ typedef struct plmm_sim_config {
     } train;
     struct {
         uint32_t protocol, mask, stream; /* plmm_protocol, plmm_masking, plmm_stream, less 1 */
-        uint32_t cohort, n_min, roster_min, groups, channels;
+        uint32_t cohort, n_min, roster_min, groups, channels, epoch_rounds;
         double over, gamma, delta;
         uint32_t sigma, eta, trust, quant_bits, weight_max;
         double clip;
