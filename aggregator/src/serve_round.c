@@ -376,10 +376,10 @@ static void obey(plmm__serve *s, uint32_t i, const plmm_agg_actions *acts)
 static void note_phase(plmm__serve *s)
 {
     plmm_agg_status st;
-    plmm_agg_round_status(s->machines[s->cur].m, &st);
-    if (st.phase == s->phase) {
+    if (plmm_agg_round_phase(s->machines[s->cur].m) == s->phase) {
         return;
     }
+    plmm_agg_round_status(s->machines[s->cur].m, &st);
     uint64_t now = plmm_clock_ms(), took = now - s->phase_since;
     if (s->phase < PLMM_AGG_PHASES) {
         s->step_ms[s->phase] = took > UINT32_MAX ? UINT32_MAX : (uint32_t)took;

@@ -90,13 +90,12 @@ static void seed_of(plmm_seed *s, const char *what, uint64_t i)
 
 static bench_phase server_phase(const bench *b)
 {
-    plmm_agg_status s;
-    plmm_agg_round_status(b->agg, &s);
-    return s.phase <= PLMM_AGG_ADVERTISE ? BENCH_KEYS
-           : s.phase <= PLMM_AGG_CONFIRM ? BENCH_SHARE
-           : s.phase == PLMM_AGG_COLLECT ? BENCH_MASK
-           : s.phase <= PLMM_AGG_AGREE   ? BENCH_AGREE
-                                         : BENCH_UNMASK;
+    plmm_agg_phase p = plmm_agg_round_phase(b->agg);
+    return p <= PLMM_AGG_ADVERTISE ? BENCH_KEYS
+           : p <= PLMM_AGG_CONFIRM ? BENCH_SHARE
+           : p == PLMM_AGG_COLLECT ? BENCH_MASK
+           : p <= PLMM_AGG_AGREE   ? BENCH_AGREE
+                                   : BENCH_UNMASK;
 }
 
 static void enqueue(bench *b, const plmm_agg_action *a)

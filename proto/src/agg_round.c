@@ -600,6 +600,11 @@ uint64_t plmm_agg_round_deadline(const plmm_agg_round *m)
     return m->deadline_ms;
 }
 
+plmm_agg_phase plmm_agg_round_phase(const plmm_agg_round *m)
+{
+    return m->phase;
+}
+
 const plmm_round_params *plmm_agg_round_params(const plmm_agg_round *m)
 {
     return &m->cfg.params;

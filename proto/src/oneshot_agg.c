@@ -204,8 +204,8 @@ static uint32_t complaints(const plmm_agg_round *m, uint32_t device)
 {
     uint32_t c = 0;
     for (uint32_t seat = 0; seat < m->session.k; seat++) {
-        c += heard(m, seat) &&
-             plmm_set_has(m->os->bad + (size_t)seat * plmm_set_bytes(m->session.n), device);
+        c += plmm_set_has(m->os->bad + (size_t)seat * plmm_set_bytes(m->session.n), device) &&
+             heard(m, seat);
     }
     return c;
 }

@@ -160,14 +160,14 @@ static int phase_step(plmm_agg_phase p)
 static void watch_phase(fleet *f, group *g)
 {
     plmm_agg_status s;
+    if (plmm_agg_round_phase(g->m) == g->phase) {
+        return;
+    }
     plmm_agg_round_status(g->m, &s);
     g->record.invited = s.invited > g->record.invited ? s.invited : g->record.invited;
     g->record.cohort = s.roster;
     g->record.neighbours = s.k;
     g->record.threshold = s.t;
-    if (s.phase == g->phase) {
-        return;
-    }
     uint64_t now = f->queue.now_ms;
     int kind = phase_kind(g->phase);
     if (kind >= 0) {

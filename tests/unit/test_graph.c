@@ -164,8 +164,24 @@ static void check_graph(uint32_t n, uint32_t k, const plmm_hash *seed)
     }
 }
 
+/* Every octet, at every place, with a rest of every length; what lies behind the set is not counted. */
+static void test_count(void)
+{
+    for (uint32_t v = 0; v < 256; v++) {
+        const uint8_t set[3] = {(uint8_t)v, (uint8_t)(v * 37 + 11), (uint8_t)~v};
+        for (uint32_t n = 0; n <= 24; n++) {
+            uint32_t want = 0;
+            for (uint32_t i = 0; i < n; i++) {
+                want += plmm_set_has(set, i);
+            }
+            CHECK(plmm_set_count(set, n) == want, "%u of the first %u of %u", want, n, v);
+        }
+    }
+}
+
 int main(void)
 {
+    test_count();
     check_rows("published", published, COUNT(published));
     check_rows("table", table, COUNT(table));
     test_refusals();

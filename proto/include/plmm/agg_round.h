@@ -216,7 +216,8 @@ PLMM_NODISCARD plmm_status plmm_agg_round_replay(plmm_agg_round *m, const uint8_
                                                  plmm_error *err);
 
 uint64_t plmm_agg_round_deadline(const plmm_agg_round *m); /* when to TICK; UINT64_MAX if never */
-void plmm_agg_round_status(const plmm_agg_round *m, plmm_agg_status *out);
+plmm_agg_phase plmm_agg_round_phase(const plmm_agg_round *m);
+void plmm_agg_round_status(const plmm_agg_round *m, plmm_agg_status *out); /* O(n) */
 const plmm_round_params *plmm_agg_round_params(const plmm_agg_round *m);
 
 /* The seal of the roster; NULL before it is there. Its link decides who is eligible next. */
