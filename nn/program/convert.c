@@ -37,11 +37,18 @@ static plmm_status type_of(plmm_cli_args *a, const plmm_checkpoint_info *source,
     return text != NULL ? dtype_of(text, out, err) : PLMM_OK;
 }
 
+static plmm_gguf_type gguf_of(plmm_dtype d)
+{
+    return d == PLMM_F32   ? PLMM_GGUF_TYPE_F32
+           : d == PLMM_F16 ? PLMM_GGUF_TYPE_F16
+                           : PLMM_GGUF_TYPE_BF16;
+}
+
 static plmm_status save(plmm_cli_args *a, const loaded *l, const char *out, plmm_dtype dtype,
                         plmm_error *err)
 {
     if (ends_with(out, ".gguf")) {
-        return plmm_gguf_save_model(out, l->model, dtype, err);
+        return plmm_gguf_save_model(out, l->model, gguf_of(dtype), err);
     }
     uint64_t shard = (uint64_t)plmm_cli_int(a, "shard-mb") * 1000000;
     return plmm_checkpoint_save_as(a->operands[0], out, l->model, dtype, l->tokenizer, shard, err);

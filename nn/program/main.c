@@ -69,6 +69,13 @@ static const plmm_cli_option distill_options[] = {
     {"quiet", PLMM_CLI_FLAG, NULL, NULL, 0, 0, "no progress"},
 };
 
+static const plmm_cli_option quantize_options[] = {
+    {"type", PLMM_CLI_TEXT, "TYPE", "q8_0", 0, 0, "q8_0 (8.5 bits a weight) or q4_0 (4.5 bits)"},
+    {"out", PLMM_CLI_TEXT, "DIR", NULL, 0, 0, "where model.gguf goes, and the tokenizer beside it"},
+    {"held-out", PLMM_CLI_TEXT, "FILE", NULL, 0, 0, "text or dialogues to measure on"},
+    {"json", PLMM_CLI_FLAG, NULL, NULL, 0, 0, "report as one line of JSON"},
+};
+
 static const plmm_cli_option prune_options[] = {
     {"depth", PLMM_CLI_INT, "N", "1", 1, 1024, "layers that stay"},
     {"out", PLMM_CLI_TEXT, "DIR", NULL, 0, 0, "where the model goes, a Hugging Face directory"},
@@ -227,6 +234,13 @@ static const plmm_cli_verb verbs[] = {
      "\n"
      "  plmm-model prune models/base --depth 3 --data text.txt --out out/cut",
      prune_options, COUNT(prune_options), verb_prune},
+    {"quantize", "MODEL", 1, 1, "write a model in fewer bits",
+     "Writes a GGUF file of 8 or 4 bits a weight and prints size, perplexity and speed before and "
+     "after.\n"
+     "\n"
+     "  plmm-model quantize models/base --type q4_0 --out out/small --held-out held.jsonl\n"
+     "  plmm-model generate out/small/model.gguf --prompt \"Once\"",
+     quantize_options, COUNT(quantize_options), verb_quantize},
     {"train", "MODEL FILE...", 2, 200, "train an adapter on dialogues",
      "Trains a LoRA adapter on dialogues (JSON lines or a JSON array with prompt and response,\n"
      "instruction and output, messages, ...), on the responses only, and writes it as a PEFT\n"

@@ -17,6 +17,7 @@ plmm_status verb_info(plmm_cli_args *a, plmm_error *err);
 plmm_status verb_pretrain(plmm_cli_args *a, plmm_error *err);
 plmm_status verb_distill(plmm_cli_args *a, plmm_error *err);
 plmm_status verb_prune(plmm_cli_args *a, plmm_error *err);
+plmm_status verb_quantize(plmm_cli_args *a, plmm_error *err);
 plmm_status verb_train(plmm_cli_args *a, plmm_error *err);
 plmm_status verb_generate(plmm_cli_args *a, plmm_error *err);
 plmm_status verb_eval(plmm_cli_args *a, plmm_error *err);

@@ -79,8 +79,7 @@ static plmm_status save_tokenizer(const char *dir, const plmm_model_config *cfg,
 
 /* --- after the source --- */
 
-/* What else a directory may hold that belongs to its model. */
-static plmm_status copy_companions(const char *source, const char *dir, plmm_error *err)
+plmm_status plmm_checkpoint_copy_companions(const char *source, const char *dir, plmm_error *err)
 {
     static const char *const names[] = {"generation_config.json",
                                         "tokenizer.json",
@@ -188,7 +187,7 @@ plmm_status plmm_checkpoint_save_as(const char *source, const char *dir, const p
     PLMM_TRY(plmm_dir_make(dir, 0755, err));
     if (plmm_path_exists(path)) {
         PLMM_TRY(copy_config(source, dir, dtype, err));
-        PLMM_TRY(copy_companions(source, dir, err));
+        PLMM_TRY(plmm_checkpoint_copy_companions(source, dir, err));
     } else {
         PLMM_TRY(save_config(dir, cfg, dtype, err));
         if (tokenizer != NULL) {

@@ -10,21 +10,22 @@
 #include "plmm/bytes.h"
 #include "plmm/gguf.h"
 #include "plmm/json.h"
+#include "quant.h"
 #include "tensor_names.h"
 
 enum { VERSION = 3, ALIGN = 32 };
 
-/* A tensor to write: a matrix [rows][cols] of the dtype, or a float32 vector. */
+/* A tensor to write: a matrix [rows][cols], or a float32 vector. */
 typedef struct item {
     char name[PLMM_GGUF_NAME_MAX + 1];
     const float *data;
     size_t rows, cols;
+    plmm_gguf_type type;
     bool vector, rotated;
 } item;
 
 typedef struct writer {
     const plmm_model_config *cfg;
-    plmm_dtype dtype;
     item *items;
     size_t n;
     plmm_text keys; /* bytes of the keys */
@@ -88,16 +89,27 @@ static void key_float(writer *w, const char *key, float value)
     w->n_keys++;
 }
 
-static plmm_gguf_type type_of(plmm_dtype d)
+static bool quantised(plmm_gguf_type type)
 {
-    return d == PLMM_F32   ? PLMM_GGUF_TYPE_F32
-           : d == PLMM_F16 ? PLMM_GGUF_TYPE_F16
-                           : PLMM_GGUF_TYPE_BF16;
+    return type == PLMM_GGUF_TYPE_Q8_0 || type == PLMM_GGUF_TYPE_Q4_0;
 }
 
-static size_t bytes_of(const writer *w, const item *t)
+static plmm__quant quant_of(plmm_gguf_type type)
 {
-    return t->rows * t->cols * (t->vector ? 4 : plmm__number_bytes(w->dtype));
+    return type == PLMM_GGUF_TYPE_Q8_0 ? PLMM__Q8_0 : PLMM__Q4_0;
+}
+
+static plmm_dtype dtype_of(plmm_gguf_type type)
+{
+    return type == PLMM_GGUF_TYPE_F32   ? PLMM_F32
+           : type == PLMM_GGUF_TYPE_F16 ? PLMM_F16
+                                        : PLMM_BF16;
+}
+
+static size_t bytes_of(const item *t)
+{
+    return t->rows * (quantised(t->type) ? plmm__quant_row_bytes(quant_of(t->type), t->cols)
+                                         : t->cols * plmm__number_bytes(dtype_of(t->type)));
 }
 
 static size_t padding(size_t n)
@@ -121,9 +133,9 @@ static void build_header(writer *w, plmm_text *out)
         if (!t->vector) {
             put_u64(w, out, t->rows);
         }
-        put_u32(w, out, (uint32_t)(t->vector ? PLMM_GGUF_TYPE_F32 : type_of(w->dtype)));
+        put_u32(w, out, (uint32_t)t->type);
         put_u64(w, out, offset);
-        offset += bytes_of(w, t) + padding(bytes_of(w, t));
+        offset += bytes_of(t) + padding(bytes_of(t));
     }
     static const char zeros[ALIGN] = {0};
     put(w, out, zeros, padding(out->len));
@@ -138,15 +150,31 @@ static size_t half_row(const plmm_model_config *c, size_t row)
     return row - k + k % 2 * (c->head_dim / 2) + k / 2;
 }
 
+/* A row of whole blocks. */
+static plmm_status write_blocks(plmm__numbers *out, plmm__quant kind, const float *x, size_t n,
+                                plmm_error *err)
+{
+    enum { AT_ONCE = 1024 };
+    uint8_t bytes[AT_ONCE / PLMM__QUANT_BLOCK * PLMM__Q8_BYTES];
+    PLMM_TRY(plmm__numbers_flush(out, err));
+    for (size_t at = 0; at < n; at += AT_ONCE) {
+        size_t some = n - at < AT_ONCE ? n - at : AT_ONCE;
+        plmm__quantize_row(kind, x + at, some, bytes);
+        PLMM_TRY(plmm_file_writer_write(out->file, bytes, plmm__quant_row_bytes(kind, some), err));
+    }
+    return PLMM_OK;
+}
+
 static plmm_status write_item(const writer *w, plmm__numbers *out, const item *t, plmm_error *err)
 {
     bool pairs = t->rotated && strcmp(plmm__gguf_architecture(w->cfg), "llama") == 0;
-    out->dtype = t->vector ? PLMM_F32 : w->dtype;
+    out->dtype = dtype_of(t->type);
     for (size_t row = 0; row < t->rows; row++) {
-        size_t from = pairs ? half_row(w->cfg, row) : row;
-        PLMM_TRY(plmm__numbers_put(out, t->name, t->data + from * t->cols, t->cols, err));
+        const float *x = t->data + (pairs ? half_row(w->cfg, row) : row) * t->cols;
+        PLMM_TRY(quantised(t->type) ? write_blocks(out, quant_of(t->type), x, t->cols, err)
+                                    : plmm__numbers_put(out, t->name, x, t->cols, err));
     }
-    return plmm__numbers_pad(out, padding(bytes_of(w, t)), err);
+    return plmm__numbers_pad(out, padding(bytes_of(t)), err);
 }
 
 static plmm_status write_all(const writer *w, const plmm_text *header, plmm_file_writer *file,
@@ -184,10 +212,9 @@ static plmm_status finish(writer *w, const char *path)
     return rc;
 }
 
-static plmm_status begin(writer *w, const plmm_model_config *cfg, plmm_dtype dtype, size_t items,
-                         plmm_error *err)
+static plmm_status begin(writer *w, const plmm_model_config *cfg, size_t items, plmm_error *err)
 {
-    *w = (writer){.cfg = cfg, .dtype = dtype, .err = err};
+    *w = (writer){.cfg = cfg, .err = err};
     w->items = plmm_alloc(items, sizeof *w->items);
     return w->items != NULL
                ? PLMM_OK
@@ -196,7 +223,8 @@ static plmm_status begin(writer *w, const plmm_model_config *cfg, plmm_dtype dty
 
 /* --- adapters --- */
 
-static void add_factors(writer *w, const plmm_adapter *a, uint32_t layer, unsigned target)
+static void add_factors(writer *w, const plmm_adapter *a, uint32_t layer, unsigned target,
+                        plmm_gguf_type type)
 {
     static const char *const names[PLMM_TARGETS] = {"attn_q",   "attn_k", "attn_v",  "attn_output",
                                                     "ffn_gate", "ffn_up", "ffn_down"};
@@ -208,10 +236,11 @@ static void add_factors(writer *w, const plmm_adapter *a, uint32_t layer, unsign
     }
     plmm_target_shape(w->cfg, target, &out, &in);
     item *ia = &w->items[w->n++], *ib = &w->items[w->n++];
-    *ia = (item){.data = x + at, .rows = rank, .cols = in};
+    *ia = (item){.data = x + at, .rows = rank, .cols = in, .type = type};
     *ib = (item){.data = x + plmm_adapter_offset(a, layer, target, PLMM_FACTOR_B),
                  .rows = out,
                  .cols = rank,
+                 .type = type,
                  .rotated = target < 2};
     (void)snprintf(ia->name, sizeof ia->name, "blk.%u.%s.weight.lora_a", layer, names[target]);
     (void)snprintf(ib->name, sizeof ib->name, "blk.%u.%s.weight.lora_b", layer, names[target]);
@@ -226,14 +255,14 @@ plmm_status plmm_gguf_save_adapter(const char *path, const plmm_adapter *a, plmm
         return plmm_fail(err, PLMM_ERR_CONFIG, "llama.cpp takes adapters of f32 or f16, not of %s",
                          plmm_dtype_name(dtype));
     }
-    PLMM_TRY(begin(&w, c, dtype, 2 * PLMM_TARGETS * (size_t)c->layers, err));
+    PLMM_TRY(begin(&w, c, 2 * PLMM_TARGETS * (size_t)c->layers, err));
     key_text(&w, "general.architecture", plmm__gguf_architecture(c));
     key_text(&w, "general.type", "adapter");
     key_text(&w, "adapter.type", "lora");
     key_float(&w, "adapter.lora.alpha", plmm_adapter_spec(a)->alpha);
     for (uint32_t l = 0; l < c->layers; l++) {
         for (unsigned t = 0; t < PLMM_TARGETS; t++) {
-            add_factors(&w, a, l, t);
+            add_factors(&w, a, l, t, dtype == PLMM_F32 ? PLMM_GGUF_TYPE_F32 : PLMM_GGUF_TYPE_F16);
         }
     }
     return finish(&w, path);
@@ -281,7 +310,13 @@ static void model_keys(writer *w)
     }
 }
 
-plmm_status plmm_gguf_save_model(const char *path, const plmm_model *m, plmm_dtype dtype,
+/* A row that is no whole number of blocks has no quantised form. */
+static plmm_gguf_type matrix_type(plmm_gguf_type type, size_t cols)
+{
+    return quantised(type) && cols % PLMM__QUANT_BLOCK != 0 ? PLMM_GGUF_TYPE_F16 : type;
+}
+
+plmm_status plmm_gguf_save_model(const char *path, const plmm_model *m, plmm_gguf_type type,
                                  plmm_error *err)
 {
     writer w;
@@ -289,10 +324,12 @@ plmm_status plmm_gguf_save_model(const char *path, const plmm_model *m, plmm_dty
     size_t n;
     const plmm_view *v = plmm_model_views(m, &n);
     float divisors[512]; /* head_dim / 2 at most */
-    if (dtype == PLMM_DTYPE_OTHER) {
-        return plmm_fail(err, PLMM_ERR_CONFIG, "models are written in f32, f16 or bf16");
+    if (!quantised(type) && type != PLMM_GGUF_TYPE_F32 && type != PLMM_GGUF_TYPE_F16 &&
+        type != PLMM_GGUF_TYPE_BF16) {
+        return plmm_fail(err, PLMM_ERR_CONFIG,
+                         "models are written in f32, f16, bf16, q8_0 or q4_0");
     }
-    PLMM_TRY(begin(&w, c, dtype, n + 1, err));
+    PLMM_TRY(begin(&w, c, n + 1, err));
     model_keys(&w);
     for (size_t i = 0; i < n; i++) {
         plmm__named at;
@@ -301,6 +338,7 @@ plmm_status plmm_gguf_save_model(const char *path, const plmm_model *m, plmm_dty
         *t = (item){.data = plmm_model_weights(m) + v[i].offset,
                     .rows = at.rows,
                     .cols = at.cols,
+                    .type = at.rows == 1 ? PLMM_GGUF_TYPE_F32 : matrix_type(type, at.cols),
                     .vector = at.rows == 1,
                     .rotated = at.rotated};
         (void)snprintf(t->name, sizeof t->name, "%s", at.gguf);

@@ -73,6 +73,17 @@ refuse "must be 1..1: the model has 2 layers" prune "$dir/m" --depth 2 --out "$d
 refuse "the teacher's have 32 numbers, the student's 16" distill "$dir/m" "$dir/rows.jsonl" --init "$dir/s" \
     --hidden-weight 1 --out "$dir/x"
 
+for type in q8_0 q4_0; do
+    "$tool" quantize "$dir/m" --type $type --out "$dir/$type" --held-out "$dir/rows.jsonl" --json >"$dir/$type.json"
+    awk -F'"perplexity":' '{ split($2, a, ","); split($3, b, ","); r = b[1] / a[1]; exit !(r > 0.9 && r < 1.15) }' \
+        "$dir/$type.json" || say "quantised to $type: $(cat "$dir/$type.json")"
+done
+awk -F'"bytes":' '{ split($2, a, ","); split($3, b, ","); exit !(b[1] < 0.31 * a[1]) }' "$dir/q8_0.json" ||
+    say "q8_0 is no smaller: $(cat "$dir/q8_0.json")"
+[ "$("$tool" generate "$dir/q8_0/model.gguf" --chat --prompt "what is a red fox?" 2>/dev/null)" = \
+    "$("$tool" generate "$dir/m" --chat --prompt "what is a red fox?" 2>/dev/null)" ] || say "q8_0 answers otherwise"
+refuse '--type is "q5", must be q8_0 or q4_0' quantize "$dir/m" --type q5 --out "$dir/x"
+
 # --- other forms of the same model ---
 "$tool" merge "$dir/m" --adapter "$dir/a" --out "$dir/merged" --held-out "$dir/rows.jsonl" --shard-mb 1 --json >"$dir/merge.json"
 sed 's/.*"perplexity_with_adapters":\([0-9.]*\),"perplexity_merged":\([0-9.]*\)}.*/\1 \2/' "$dir/merge.json" |

@@ -169,7 +169,7 @@ static void test_saved_model(const char *family, const char *path)
     plmm_error err;
     (void)snprintf(dir, sizeof dir, "tests/vectors/families/%s", family);
     must(plmm_checkpoint_load(dir, &m, NULL, &err), &err);
-    must(plmm_gguf_save_model(path, m, PLMM_F32, &err), &err);
+    must(plmm_gguf_save_model(path, m, PLMM_GGUF_TYPE_F32, &err), &err);
     must(plmm_checkpoint_load(path, &again, NULL, &err), &err);
     const plmm_model_config *c = plmm_model_cfg(m), *d = plmm_model_cfg(again);
     CHECK(plmm_model_count(m) == plmm_model_count(again) &&

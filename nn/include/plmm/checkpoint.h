@@ -49,6 +49,11 @@ plmm_status plmm_checkpoint_save_as(const char *source, const char *dir, const p
                                     plmm_dtype dtype, const plmm_tokenizer *tokenizer,
                                     uint64_t shard_bytes, plmm_error *err) PLMM_NODISCARD;
 
+/* Copies what else a directory may hold that belongs to its model: the tokenizer's files, chat
+ * templates, the licence. What is not there is left out. PLMM_ERR_IO, PLMM_ERR_NOMEM. */
+plmm_status plmm_checkpoint_copy_companions(const char *source, const char *dir,
+                                            plmm_error *err) PLMM_NODISCARD;
+
 /* What lies at a path, without its weights. */
 typedef struct plmm_checkpoint_info {
     char format[64];     /* "safetensors, 4 files", "llama2.c version 2" */

@@ -6,6 +6,7 @@
 #ifndef PLMM_GGUF_SAVE_H
 #define PLMM_GGUF_SAVE_H
 
+#include "plmm/gguf.h"
 #include "plmm/lora.h"
 #include "plmm/safetensors.h"
 
@@ -18,8 +19,9 @@ plmm_status plmm_gguf_save_adapter(const char *path, const plmm_adapter *a, plmm
                                    plmm_error *err) PLMM_NODISCARD;
 
 /* The model without its vocabulary (tokenizer.ggml.model "no_vocab"): llama.cpp computes with it,
- * on token ids. Matrices are of dtype, vectors stay f32. Errors as above. */
-plmm_status plmm_gguf_save_model(const char *path, const plmm_model *m, plmm_dtype dtype,
+ * on token ids. Matrices are of type (F32, F16, BF16, Q8_0 or Q4_0; those whose rows are no whole
+ * number of blocks of 32 stay F16), vectors F32. Errors as above. */
+plmm_status plmm_gguf_save_model(const char *path, const plmm_model *m, plmm_gguf_type type,
                                  plmm_error *err) PLMM_NODISCARD;
 
 #endif
