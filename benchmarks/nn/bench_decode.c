@@ -1,5 +1,7 @@
-/* bench_decode [SHAPE [TOKENS]] -- greedy decoding with a rank-8 adapter on q, k, v, o on one
- * thread: one text, 32 texts at once, and the score of short answers. One JSON line a result. */
+/* bench_decode [SHAPE [TOKENS]] -- generating greedily on one thread, with the base as f32, bf16,
+ * int8 and 4-bit: the bound of one pass over the weights a token (they are only read, by the same
+ * kind of loads), one text without adapters, a prompt; one text and 32 texts, each with a rank-8
+ * adapter of its own on q, k, v, o; and the score of short answers. One JSON line a result. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,9 +17,13 @@ typedef struct shape {
 
 static const shape shapes[] = {{"i", 64, 4, 4, 4, 192, 512},
                                {"ii", 128, 6, 4, 4, 384, 1024},
-                               {"15M", 288, 6, 6, 6, 768, 32000}};
+                               {"15M", 288, 6, 6, 6, 768, 32000},
+                               {"110M", 768, 12, 12, 12, 2048, 32000},
+                               {"smollm", 576, 30, 9, 3, 1536, 49152}};
 
-enum { PROMPT = 32, QUESTIONS = 256, ANSWER = 8 };
+enum { PROMPT = 32, LONG_PROMPT = 128, QUESTIONS = 256, ANSWER = 8, DEVICES = 32 };
+
+static const char *base_name = "f32";
 
 static double now(void)
 {
@@ -37,13 +43,13 @@ static void must(plmm_status rc, const plmm_error *err)
 
 static void report(const shape *s, const char *mode, double count, double seconds, const char *unit)
 {
-    (void)printf(
-        "{\"bench\":\"decode\",\"shape\":\"%s\",\"isa\":\"%s\",\"mode\":\"%s\",\"%s\":%.0f}\n",
-        s->name, plmm_nn_isa(), mode, unit, count / seconds);
+    (void)printf("{\"bench\":\"decode\",\"shape\":\"%s\",\"isa\":\"%s\",\"base\":\"%s\","
+                 "\"mode\":\"%s\",\"%s\":%.0f}\n",
+                 s->name, plmm_nn_isa(), base_name, mode, unit, count / seconds);
     (void)fflush(stdout);
 }
 
-static plmm_model *make_model(const shape *s, uint32_t context)
+static plmm_model *make_model(const shape *s, uint32_t context, plmm_base base)
 {
     plmm_model_config c = {.dim = s->dim,
                            .layers = s->layers,
@@ -63,44 +69,103 @@ static plmm_model *make_model(const shape *s, uint32_t context)
     plmm_error err;
     must(plmm_model_new(&c, &m, &err), &err);
     plmm_model_init_random(m, 1);
-    must(plmm_model_seal(m, &err), &err);
+    must(plmm_model_freeze(m, base, &err), &err);
     return m;
 }
 
-static void bench_texts(const shape *s, const plmm_model *m, const plmm_stack *stack,
-                        uint32_t slots, uint32_t tokens)
+/* Reads as many octets as the matrices have, again and again. */
+static void bench_bound(const shape *s, plmm_base base)
+{
+    static const double octets[] = {4, 2, 34.0 / 32, 18.0 / 32};
+    double head = (double)s->dim / s->heads, q = head * s->heads, kv = head * s->kv_heads;
+    double layer = s->dim * (2 * q + 2 * kv + 3.0 * s->hidden);
+    size_t n = (size_t)((layer * s->layers + (double)s->vocab * s->dim) * octets[base]) / 64 * 64;
+    typedef uint64_t wide __attribute__((vector_size(64)));
+    wide *x = aligned_alloc(64, n), sum = {0};
+    memset(x, 1, n);
+    double best = 1e9;
+    for (int run = 0; run < 7; run++) {
+        double t = now();
+        for (size_t i = 0; i < n / sizeof *x; i++) { /* as fast as one core gets it */
+            __builtin_prefetch(x + i + 64);          /* beyond the end is only a hint */
+            sum += x[i];
+        }
+        t = now() - t;
+        best = t < best ? t : best;
+    }
+    volatile uint64_t keep = sum[0] + sum[7];
+    (void)keep;
+    report(s, "bound: one pass over the weights", 1, best, "tok_per_s");
+    free(x);
+}
+
+typedef struct job {
+    const shape *s;
+    const plmm_model *m;
+    plmm_adapter *a[DEVICES];
+    const plmm_adapter *one[DEVICES][1];
+    plmm_stack stacks[DEVICES];
+    uint32_t tokens;
+} job;
+
+static double batch(const job *j, plmm_decoder *d, size_t count, uint32_t prompt_len,
+                    uint32_t max_new, bool adapted)
+{
+    static int32_t prompt[LONG_PROMPT] = {1, 2, 3};
+    plmm_query q[DEVICES] = {{0}};
+    plmm_sampling g = plmm_sampling_default();
+    plmm_error err;
+    g.max_new = max_new;
+    for (size_t i = 0; i < count; i++) {
+        q[i] = (plmm_query){.prompt = prompt, .n = prompt_len};
+        q[i].stack = adapted ? &j->stacks[i] : NULL;
+    }
+    double t = now();
+    must(plmm_generate_batch(d, j->m, NULL, q, count, &g, &err), &err);
+    return now() - t;
+}
+
+/* Time of the tokens alone: with and without them, the median of three. */
+static double texts(const job *j, plmm_decoder *d, size_t count, bool adapted)
+{
+    double t[3];
+    for (int i = 0; i < 3; i++) {
+        t[i] = batch(j, d, count, PROMPT, j->tokens + 1, adapted) -
+               batch(j, d, count, PROMPT, 1, adapted);
+    }
+    double low = t[0] < t[1] ? t[0] : t[1], high = t[0] < t[1] ? t[1] : t[0];
+    return t[2] < low ? low : t[2] > high ? high : t[2];
+}
+
+static plmm_decoder *decoder(const job *j, uint32_t slots, bool own)
 {
     plmm_decoder *d = NULL;
     plmm_error err;
-    plmm_decoder_params p = {.slots = slots, .positions = PROMPT + tokens, .rank = 8};
-    plmm_sampling g = plmm_sampling_default();
-    int32_t prompt[PROMPT] = {1, 2, 3};
-    plmm_query *q = calloc(slots, sizeof *q);
-    int32_t *out = calloc((size_t)slots * tokens, sizeof *out);
-    must(plmm_decoder_new(plmm_model_cfg(m), &p, &d, &err), &err);
-    g.max_new = 1;
-    for (uint32_t round = 0; round < 2; round++) { /* the prompts alone, then with the answers */
-        for (uint32_t i = 0; i < slots; i++) {
-            q[i] = (plmm_query){
-                .prompt = prompt, .n = PROMPT, .out = out + (size_t)i * tokens, .cap = tokens};
-        }
-        double t = now();
-        must(plmm_generate_batch(d, m, stack, q, slots, &g, &err), &err);
-        t = now() - t;
-        if (round == 0) {
-            report(s, slots == 1 ? "prompt" : "prompts of 32", (double)slots * PROMPT, t,
-                   "tok_per_s");
-        } else {
-            report(s, slots == 1 ? "text" : "32 texts", (double)slots * tokens, t, "tok_per_s");
-        }
-        g.max_new = tokens;
-    }
-    free(q);
-    free(out);
-    plmm_decoder_free(d);
+    plmm_decoder_params p = {
+        .slots = slots, .positions = LONG_PROMPT + j->tokens + 1, .rank = 8, .own_adapters = own};
+    must(plmm_decoder_new(plmm_model_cfg(j->m), &p, &d, &err), &err);
+    return d;
 }
 
-static void bench_score(const shape *s, const plmm_model *m, const plmm_stack *stack, size_t count)
+static void bench_texts(const job *j)
+{
+    plmm_decoder *one = decoder(j, 1, true), *many = decoder(j, DEVICES, true);
+    (void)batch(j, one, 1, LONG_PROMPT, 1, false);
+    report(j->s, "prompt of 128", LONG_PROMPT, batch(j, one, 1, LONG_PROMPT, 1, false),
+           "tok_per_s");
+    report(j->s, "text", j->tokens, texts(j, one, 1, false), "tok_per_s");
+    double alone = texts(j, one, 1, true), together = texts(j, many, DEVICES, true);
+    report(j->s, "text, adapter", j->tokens, alone, "tok_per_s");
+    report(j->s, "32 texts, adapters of their own", (double)j->tokens * DEVICES, together,
+           "tok_per_s");
+    (void)printf("{\"bench\":\"decode\",\"shape\":\"%s\",\"base\":\"%s\",\"mode\":\"32 texts over "
+                 "one by one\",\"ratio\":%.2f}\n",
+                 j->s->name, base_name, alone * DEVICES / together);
+    plmm_decoder_free(one);
+    plmm_decoder_free(many);
+}
+
+static void bench_score(const job *j, size_t count)
 {
     enum { LEN = PROMPT + ANSWER, N = QUESTIONS * LEN };
     static int32_t tokens[N], targets[N];
@@ -110,38 +175,53 @@ static void bench_score(const shape *s, const plmm_model *m, const plmm_stack *s
     plmm_workspace *w = NULL;
     plmm_error err;
     for (size_t i = 0; i < N; i++) {
-        tokens[i] = (int32_t)(i * 7 % s->vocab);
+        tokens[i] = (int32_t)(i * 7 % j->s->vocab);
         targets[i] = i % LEN >= PROMPT ? tokens[i] : -1;
         lens[i / LEN] = LEN;
     }
     plmm_batch b = {tokens, targets, lens, count * LEN, count};
-    must(plmm_workspace_new(plmm_model_cfg(m), &p, &w, &err), &err);
+    must(plmm_workspace_new(plmm_model_cfg(j->m), &p, &w, &err), &err);
     double t = now();
-    must(plmm_score(w, m, stack, &b, sums, &err), &err);
-    report(s, "score of answers", (double)count, now() - t, "answers_per_s");
+    must(plmm_score(w, j->m, &j->stacks[0], &b, sums, &err), &err);
+    report(j->s, "score of answers", (double)count, now() - t, "answers_per_s");
     plmm_workspace_free(w);
+}
+
+static void bench_base(const shape *s, plmm_base base, uint32_t tokens)
+{
+    static const char *const names[] = {"f32", "bf16", "int8", "int4"};
+    job j = {.s = s, .tokens = tokens};
+    plmm_lora_spec spec = {.targets = PLMM_LORA_ATTENTION, .rank = 8, .alpha = 16};
+    plmm_model *m = make_model(s, LONG_PROMPT + tokens + ANSWER, base);
+    plmm_error err;
+    base_name = names[base];
+    j.m = m;
+    for (size_t i = 0; i < DEVICES; i++) {
+        must(plmm_adapter_new(plmm_model_cfg(m), &spec, &j.a[i], &err), &err);
+        plmm_adapter_init(j.a[i], i);
+        j.one[i][0] = j.a[i];
+        j.stacks[i] = (plmm_stack){j.one[i], 1};
+    }
+    bench_bound(s, base);
+    bench_texts(&j);
+    if (base == PLMM_BASE_F32) {
+        bench_score(&j, tokens < 16 ? 8 : QUESTIONS);
+    }
+    for (size_t i = 0; i < DEVICES; i++) {
+        plmm_adapter_free(j.a[i]);
+    }
+    plmm_model_free(m);
 }
 
 int main(int argc, char **argv)
 {
     const char *name = argc > 1 ? argv[1] : "ii";
-    uint32_t tokens = argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 128;
+    uint32_t tokens = argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 64;
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
-        const shape *s = &shapes[i];
-        if (strcmp(name, "all") == 0 || strcmp(name, s->name) == 0) {
-            plmm_model *m = make_model(s, PROMPT + tokens + ANSWER);
-            plmm_adapter *a = NULL;
-            plmm_error err;
-            plmm_lora_spec spec = {.targets = PLMM_LORA_ATTENTION, .rank = 8, .alpha = 16};
-            must(plmm_adapter_new(plmm_model_cfg(m), &spec, &a, &err), &err);
-            plmm_adapter_init(a, 1);
-            const plmm_adapter *one[1] = {a};
-            plmm_stack stack = {one, 1};
-            bench_texts(s, m, &stack, 1, tokens);
-            bench_texts(s, m, &stack, 32, tokens);
-            bench_score(s, m, &stack, tokens < 16 ? 8 : QUESTIONS);
-            plmm_adapter_free(a);
-            plmm_model_free(m);
+        if (strcmp(name, "all") == 0 || strcmp(name, shapes[i].name) == 0) {
+            for (int base = PLMM_BASE_F32; base <= PLMM_BASE_INT4; base++) {
+                bench_base(&shapes[i], (plmm_base)base, tokens);
+            }
         }
     }
     return 0;

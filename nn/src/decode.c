@@ -7,6 +7,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "few.h"
 #include "plmm/alloc.h"
 
 enum { PREFILL_ROWS = 64 };
@@ -79,6 +80,7 @@ plmm_status plmm_decoder_new(const plmm_model_config *cfg, const plmm_decoder_pa
         d->rows_max = p->slots > PREFILL_ROWS ? p->slots : PREFILL_ROWS;
         d->logits_max = p->slots > p->lookahead + 1 ? p->slots : p->lookahead + 1;
         d->ld = plmm__round16(p->positions);
+        d->integers = p->slots <= PLMM__FEW;
         carve(d, &a);
         d->mem = a.overflow ? NULL : plmm_alloc(a.used, 1);
     }
@@ -144,6 +146,19 @@ static void attend(plmm_decoder *d, uint32_t l, const plmm__row *r, const float 
     }
 }
 
+/* A product with the base; the first `single` of n rows are single tokens of texts. */
+static void linear(const plmm_decoder *d, const plmm__matrix *w, size_t n, size_t single,
+                   const float *x, float *y, size_t ldy, bool accumulate)
+{
+    size_t few = d->integers && plmm__few_integers(w) ? single : 0;
+    if (few > 0) {
+        plmm__linear_few(w, few, x, y, ldy, accumulate, d->scratch);
+    }
+    if (few < n) {
+        plmm__linear(w, n - few, x + few * w->in, y + few * ldy, ldy, accumulate, d->scratch);
+    }
+}
+
 /* The adapters of a group, for each run of rows that share them. */
 static void adapt(plmm_decoder *d, uint32_t l, unsigned g, size_t n, size_t in, const float *x,
                   float *y, size_t ldy)
@@ -158,13 +173,13 @@ static void adapt(plmm_decoder *d, uint32_t l, unsigned g, size_t n, size_t in, 
     }
 }
 
-static void run_layer(plmm_decoder *d, uint32_t l, size_t n)
+static void run_layer(plmm_decoder *d, uint32_t l, size_t n, size_t single)
 {
     const plmm_model_config *c = &d->cfg;
     const plmm__layer *f = &d->m->layers[l];
     size_t qkv = plmm__qkv_dim(c), q = plmm__q_dim(c), h = c->hidden;
     d->k->rmsnorm(n, c->dim, d->x, f->norm1.x, c->norm_eps, d->n, d->rstd);
-    plmm__linear(&f->qkv, n, d->n, d->qkv, qkv, false, d->scratch);
+    linear(d, &f->qkv, n, single, d->n, d->qkv, qkv, false);
     if (c->qkv_bias) {
         d->k->add_rows(d->qkv, qkv, f->bias.x, n, qkv);
     }
@@ -175,30 +190,32 @@ static void run_layer(plmm_decoder *d, uint32_t l, size_t n)
     for (size_t i = 0; i < n; i++) {
         attend(d, l, &d->rows[i], d->qkv + i * qkv, d->mix + i * q);
     }
-    plmm__linear(&f->o, n, d->mix, d->x, c->dim, true, d->scratch);
+    linear(d, &f->o, n, single, d->mix, d->x, c->dim, true);
     adapt(d, l, 1, n, q, d->mix, d->x, c->dim);
     d->k->rmsnorm(n, c->dim, d->x, f->norm2.x, c->norm_eps, d->n, d->rstd);
-    plmm__linear(&f->gate_up, n, d->n, d->gu, 2 * h, false, d->scratch);
+    linear(d, &f->gate_up, n, single, d->n, d->gu, 2 * h, false);
     adapt(d, l, 2, n, c->dim, d->n, d->gu, 2 * h);
     d->k->silu_mul(n, h, d->gu, d->act);
-    plmm__linear(&f->down, n, d->act, d->x, c->dim, true, d->scratch);
+    linear(d, &f->down, n, single, d->act, d->x, c->dim, true);
     adapt(d, l, 3, n, h, d->act, d->x, c->dim);
 }
 
-void plmm__decoder_pass(plmm_decoder *d, size_t n, size_t wanted)
+void plmm__decoder_pass(plmm_decoder *d, size_t n, size_t single, size_t wanted)
 {
+    size_t scored = 0; /* single ones among the wanted */
     const plmm_model_config *c = &d->cfg;
     for (size_t i = 0; i < n; i++) {
         plmm__matrix_row(&d->m->embed, (size_t)d->rows[i].token, d->x + i * c->dim);
     }
     for (uint32_t l = 0; l < c->layers; l++) {
-        run_layer(d, l, n);
+        run_layer(d, l, n, single);
     }
     for (size_t i = 0; i < wanted; i++) {
         memcpy(d->n + i * c->dim, d->x + d->wanted[i] * c->dim, c->dim * sizeof *d->n);
+        scored += d->wanted[i] < single;
     }
     d->k->rmsnorm(wanted, c->dim, d->n, d->m->norm.x, c->norm_eps, d->n, d->rstd);
-    plmm__linear(&d->m->head, wanted, d->n, d->logits, c->vocab, false, d->scratch);
+    linear(d, &d->m->head, wanted, scored, d->n, d->logits, c->vocab, false);
 }
 
 plmm_status plmm__decoder_begin(plmm_decoder *d, const plmm_model *m, plmm_error *err)

@@ -35,6 +35,7 @@ struct plmm_decoder {
     plmm__pack *packs; /* one, or one a slot */
     char *mem;
     size_t rows_max, logits_max, ld; /* ld: positions rounded up to 16 */
+    bool integers;                   /* few slots: see plmm__decoder_pass */
     float *keys;                     /* [slot][layer][kv_head][head_dim][ld] */
     float *values;                   /* [slot][layer][kv_head][ld][head_dim] */
     float *x, *n, *qkv, *mix, *gu, *act, *h, *rstd, *scores, *logits, *scratch;
@@ -56,8 +57,11 @@ plmm_status plmm__decoder_adapt(plmm_decoder *d, uint32_t slot, const plmm_stack
                                 plmm_error *err) PLMM_NODISCARD;
 
 /* Runs d->rows[0..n), each after what its slot's cache holds of smaller positions, and scores those
- * of d->wanted[0..wanted): row i of d->logits. */
-void plmm__decoder_pass(plmm_decoder *d, size_t n, size_t wanted);
+ * of d->wanted[0..wanted), in order: row i of d->logits. The first `single` rows are single tokens
+ * of texts. In a decoder of few slots their products with a base in blocks are made of integers,
+ * which is faster for few rows; those of prompts never, nor any in a decoder of many slots. So a
+ * text depends on the kind of its decoder, and not on its company. */
+void plmm__decoder_pass(plmm_decoder *d, size_t n, size_t single, size_t wanted);
 
 /* Where the keys and values of a head begin. */
 size_t plmm__cache_at(const plmm_decoder *d, uint32_t slot, uint32_t layer, uint32_t kv_head);

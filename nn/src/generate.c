@@ -119,8 +119,9 @@ void plmm__query_take(plmm__slot *s, const plmm_sampling *p, int32_t token)
  * go first, so that a long prompt cannot starve them. */
 static bool run_texts(plmm_decoder *d, const plmm_sampling *p)
 {
-    size_t n = 0, wanted = 0;
+    size_t n = 0, single = 0, wanted = 0;
     for (int prompts = 0; prompts < 2; prompts++) {
+        single = n;
         for (uint32_t i = 0; i < d->params.slots; i++) {
             plmm__slot *s = &d->slots[i];
             if (s->query != NULL && in_prompt(s) == (prompts == 1)) {
@@ -131,7 +132,7 @@ static bool run_texts(plmm_decoder *d, const plmm_sampling *p)
     if (n == 0) {
         return false;
     }
-    plmm__decoder_pass(d, n, wanted);
+    plmm__decoder_pass(d, n, single, wanted);
     for (uint32_t i = 0; i < d->params.slots; i++) {
         plmm__slot *s = &d->slots[i];
         if (s->query != NULL && s->logits != SIZE_MAX) {

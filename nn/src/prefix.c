@@ -89,7 +89,7 @@ plmm_status plmm_prefix_new(plmm_decoder *d, const plmm_model *m, const plmm_sta
     d->slots[0] = (plmm__slot){.query = &q, .limit = s.max_new};
     while (d->slots[0].fed < n) {
         size_t rows = plmm__query_feed(d, 0, 0, d->rows_max, &wanted);
-        plmm__decoder_pass(d, rows, 0);
+        plmm__decoder_pass(d, rows, 0, 0);
         wanted = 0;
     }
     d->slots[0].query = NULL;

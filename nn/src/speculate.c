@@ -24,7 +24,7 @@ static void feed_prompt(plmm_decoder *d, bool score)
     const plmm__slot *s = &d->slots[0];
     while (s->fed < s->query->n) {
         size_t wanted = 0, rows = plmm__query_feed(d, 0, 0, d->rows_max, &wanted);
-        plmm__decoder_pass(d, rows, score ? wanted : 0);
+        plmm__decoder_pass(d, rows, 0, score ? wanted : 0);
     }
 }
 
@@ -55,7 +55,7 @@ static void propose(pair *p, size_t k)
         }
         put_row(f, rows++, i == 0 ? s->next : p->proposed[i - 1]);
         f->wanted[0] = rows - 1;
-        plmm__decoder_pass(f, rows, 1);
+        plmm__decoder_pass(f, rows, rows, 1);
         p->proposed[i] = plmm__sample(f, f->logits, p->s, &rng);
     }
 }
@@ -71,7 +71,7 @@ static void check(pair *p, size_t k)
         put_row(d, j, j == 0 ? s->next : p->proposed[j - 1]);
         d->wanted[j] = j;
     }
-    plmm__decoder_pass(d, k + 1, k + 1);
+    plmm__decoder_pass(d, k + 1, k + 1, k + 1);
     p->count.passes++;
     p->count.proposed += k;
     for (;; i++) {

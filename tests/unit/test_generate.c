@@ -69,48 +69,60 @@ static void free_fleet(fleet *f)
     }
 }
 
-static void test_own_adapters(float temperature)
+/* The texts of all devices by a decoder of so many slots, `together` at a time. */
+static void write_all(const plmm_model *m, const fleet *f, uint32_t slots, size_t together,
+                      float temperature, int32_t out[DEVICES][NEW])
+{
+    plmm_decoder *d = make_decoder(plmm_model_cfg(m), slots, true);
+    plmm_sampling s = sampling(temperature);
+    plmm_error err = {0};
+    static text heard[DEVICES];
+    memset(heard, 0, sizeof heard);
+    for (size_t n = together; n <= DEVICES; n++) { /* the last one counts: streams are by place */
+        plmm_query q[DEVICES];
+        for (size_t i = 0; i < n; i++) {
+            heard[i].n = 0;
+            q[i] = (plmm_query){.prompt = prompts[i],
+                                .n = lens[i],
+                                .each = collect,
+                                .user = &heard[i],
+                                .stack = i == 5 ? NULL : &f->stacks[i]};
+        }
+        CHECK(plmm_generate_batch(d, m, &f->stacks[5], q, n, &s, &err) == PLMM_OK, "%s", err.msg);
+        for (size_t i = 0; i < n; i++) {
+            CHECK(q[i].made == NEW && heard[i].n == NEW, "text %zu has %zu tokens", i, q[i].made);
+        }
+        memcpy(out[n - 1], heard[n - 1].ids, sizeof out[0]);
+    }
+    for (size_t i = 0; i < together; i++) {
+        memcpy(out[i], heard[i].ids, sizeof out[0]);
+    }
+    plmm_decoder_free(d);
+}
+
+static void test_own_adapters(float temperature, plmm_base base)
 {
     plmm_model_config c = tiny_config();
     plmm_model *m = tiny_model(&c, 21);
-    plmm_sampling s = sampling(temperature);
     plmm_error err = {0};
     fleet f;
-    static int32_t want[DEVICES][NEW];
-    static text heard[DEVICES];
+    static int32_t want[DEVICES][NEW], got[DEVICES][NEW];
     size_t differ = 0;
+    bool kinds = base == PLMM_BASE_INT8 || base == PLMM_BASE_INT4;
+    CHECK(plmm_model_freeze(m, base, &err) == PLMM_OK, "%s", err.msg);
     make_fleet(&f, &c);
-    plmm_decoder *one = make_decoder(&c, 1, true);
-    for (size_t i = 0; i < DEVICES; i++) { /* alone, from the same stream of numbers */
-        plmm_query q[DEVICES] = {{0}};
-        for (size_t j = 0; j <= i; j++) {
-            q[j] = (plmm_query){.prompt = prompts[j], .n = lens[j], .out = want[j], .cap = NEW};
-            q[j].stack = j == 5 ? NULL : &f.stacks[j];
-        }
-        CHECK(plmm_generate_batch(one, m, &f.stacks[5], q, i + 1, &s, &err) == PLMM_OK, "%s",
-              err.msg);
-        differ += i > 0 && memcmp(want[i], want[0], sizeof want[0]) != 0;
+    write_all(m, &f, 1, 1, temperature, want);
+    for (size_t i = 1; i < DEVICES; i++) {
+        differ += memcmp(want[i], want[0], sizeof want[0]) != 0;
     }
     CHECK(differ == DEVICES - 1, "adapters change texts: %zu", differ);
-    for (uint32_t slots = 2; slots <= DEVICES + 1; slots += 4) {
-        plmm_decoder *d = make_decoder(&c, slots, true);
-        plmm_query q[DEVICES];
-        memset(heard, 0, sizeof heard);
-        for (size_t i = 0; i < DEVICES; i++) {
-            q[i] = (plmm_query){
-                .prompt = prompts[i], .n = lens[i], .each = collect, .user = &heard[i]};
-            q[i].stack = i == 5 ? NULL : &f.stacks[i];
+    for (uint32_t slots = 2; slots <= 11; slots += 3) {
+        if (slots == 11 && kinds) { /* a kind of its own: alone and together */
+            write_all(m, &f, 9, 1, temperature, want);
         }
-        CHECK(plmm_generate_batch(d, m, &f.stacks[5], q, DEVICES, &s, &err) == PLMM_OK, "%s",
-              err.msg);
-        for (size_t i = 0; i < DEVICES; i++) {
-            CHECK(q[i].made == NEW && heard[i].n == NEW, "text %zu has %zu tokens", i, q[i].made);
-            CHECK(memcmp(heard[i].ids, want[i], sizeof want[i]) == 0, "%u slots, text %zu differs",
-                  slots, i);
-        }
-        plmm_decoder_free(d);
+        write_all(m, &f, slots, DEVICES, temperature, got);
+        CHECK(memcmp(got, want, sizeof got) == 0, "base %d, %u slots: texts differ", base, slots);
     }
-    plmm_decoder_free(one);
     free_fleet(&f);
     plmm_model_free(m);
 }
@@ -204,11 +216,13 @@ static void check_draft(const plmm_model *m, const plmm_model *by, float tempera
     plmm_decoder_free(f);
 }
 
-static void test_drafts(void)
+static void test_drafts(plmm_base base)
 {
     plmm_model_config c = tiny_config(), small = c;
     small.layers = 1;
     plmm_model *m = tiny_model(&c, 24), *by = tiny_model(&small, 25);
+    plmm_error err = {0};
+    CHECK(plmm_model_freeze(m, base, &err) == PLMM_OK, "%s", err.msg);
     for (uint32_t ahead = 1; ahead <= PLMM_LOOKAHEAD_MAX; ahead = ahead * 2 + 1) {
         check_draft(m, m, 0, ahead, true);
         check_draft(m, m, 0.8f, ahead, true);
@@ -269,10 +283,12 @@ int main(void)
             prompts[i][j] = (int32_t)plmm_rng_below(&r, 50);
         }
     }
-    test_own_adapters(0);
-    test_own_adapters(0.8f);
+    for (int base = PLMM_BASE_F32; base <= PLMM_BASE_INT4; base++) {
+        test_own_adapters(0, (plmm_base)base);
+        test_own_adapters(0.8f, (plmm_base)base);
+        test_drafts((plmm_base)base);
+    }
     test_prefix();
-    test_drafts();
     test_refusals();
     CHECK(plmm_alloc_live() == 0, "%ld blocks leak", plmm_alloc_live());
     return plmm_test_end();

@@ -87,7 +87,9 @@ typedef struct plmm_query {
 /* Answers many prompts at once: as many as there are slots advance together, and the next one takes
  * the place of a finished one. Query i samples from stream (seed, i). At most min(cap, max_new)
  * tokens each. Texts with adapters of their own share the passes over the base's weights. The texts
- * do not depend on the number of slots or on their company. PLMM_ERR_RANGE as plmm_generate,
+ * do not depend on their company, nor on the number of slots; only over a base of int8 or 4 bits
+ * decoders of up to 8 slots are a kind of their own, which multiplies integers: there the input of
+ * each product is rounded to 8 bits by blocks of 32 (as llama.cpp does). PLMM_ERR_RANGE as plmm_generate,
  * PLMM_ERR_STATE for a stack without own_adapters, PLMM_ERR_CONFIG for a prefix of another model. */
 plmm_status plmm_generate_batch(plmm_decoder *d, const plmm_model *m, const plmm_stack *stack,
                                 plmm_query *queries, size_t count, const plmm_sampling *s,
