@@ -103,25 +103,25 @@ static plmm_status check_tensors(const plmm_model_config *c, const plmm_safetens
     return rc;
 }
 
-static plmm_status fill(plmm_model *m, const plmm_safetensors *st, plmm_error *err)
+typedef struct reader {
+    const plmm_model_config *cfg;
+    const plmm_safetensors *st;
+} reader;
+
+static plmm_status read_view(void *ctx, const plmm_view *v, size_t i, float *out, plmm_error *err)
 {
-    size_t n;
-    const plmm_view *v = plmm_model_views(m, &n);
-    for (size_t i = 0; i < n; i++) {
-        plmm_view view;
-        name_of(plmm_model_cfg(m), st, i, &view);
-        view.offset = v[i].offset;
-        PLMM_TRY(plmm_safetensors_read_view(st, &view, plmm_model_params(m), err));
-    }
-    return PLMM_OK;
+    const reader *r = ctx;
+    plmm_view view;
+    (void)v;
+    name_of(r->cfg, r->st, i, &view);
+    return plmm_safetensors_read_view(r->st, &view, out, err);
 }
 
-static plmm_status load_dir(const char *dir, const plmm_tokenizer *tok, plmm_model **model,
-                            plmm_error *err)
+static plmm_status load_dir(const char *dir, const plmm_tokenizer *tok, plmm_base base,
+                            plmm_model **model, plmm_error *err)
 {
     plmm_model_config cfg;
     plmm_safetensors *st = NULL;
-    plmm_model *m = NULL;
     PLMM_TRY(read_config(dir, &cfg, err));
     if (tok != NULL) {
         cfg.bos = cfg.bos >= 0 ? cfg.bos : plmm_tokenizer_bos(tok);
@@ -130,39 +130,45 @@ static plmm_status load_dir(const char *dir, const plmm_tokenizer *tok, plmm_mod
     PLMM_TRY(plmm_safetensors_open_dir(dir, &st, err));
     plmm_status rc = check_tensors(&cfg, st, err);
     if (rc == PLMM_OK) {
-        rc = plmm_model_new(&cfg, &m, err);
-    }
-    if (rc == PLMM_OK) {
-        rc = fill(m, st, err);
+        reader r = {&cfg, st};
+        rc = plmm_model_new_frozen(&cfg, base, read_view, &r, model, err);
     }
     plmm_safetensors_close(st);
+    return rc == PLMM_OK ? rc : plmm_fail_in(err, rc, "cannot load %s", dir);
+}
+
+/* --- single files --- */
+
+static plmm_status load_gguf(const plmm_map *map, const char *path, plmm_base base,
+                             plmm_model **model, plmm_error *err)
+{
+    plmm_gguf *g;
+    PLMM_TRY(plmm_gguf_parse(map->data, map->len, path, &g, err));
+    plmm_status rc = plmm_checkpoint_from_gguf(g, path, base, model, err);
+    plmm_gguf_close(g);
+    return rc;
+}
+
+static plmm_status load_llama2c(const plmm_map *map, const char *path, plmm_base base,
+                                plmm_model **model, plmm_error *err)
+{
+    plmm_model *m;
+    PLMM_TRY(plmm_checkpoint_parse_llama2c(map->data, map->len, path, &m, err));
+    plmm_status rc = plmm_model_freeze(m, base, err);
     if (rc != PLMM_OK) {
         plmm_model_free(m);
-        return plmm_fail_in(err, rc, "cannot load %s", dir);
+        return rc;
     }
     *model = m;
     return PLMM_OK;
 }
 
-/* --- single files --- */
-
-static plmm_status load_gguf(const plmm_map *map, const char *path, plmm_model **model,
-                             plmm_error *err)
-{
-    plmm_gguf *g;
-    PLMM_TRY(plmm_gguf_parse(map->data, map->len, path, &g, err));
-    plmm_status rc = plmm_checkpoint_from_gguf(g, path, model, err);
-    plmm_gguf_close(g);
-    return rc;
-}
-
-static plmm_status load_file(const char *path, plmm_model **model, plmm_error *err)
+static plmm_status load_file(const char *path, plmm_base base, plmm_model **model, plmm_error *err)
 {
     plmm_map map;
     PLMM_TRY(plmm_file_map(path, &map, err));
-    plmm_status rc = plmm_gguf_is(map.data, map.len)
-                         ? load_gguf(&map, path, model, err)
-                         : plmm_checkpoint_parse_llama2c(map.data, map.len, path, model, err);
+    plmm_status rc = plmm_gguf_is(map.data, map.len) ? load_gguf(&map, path, base, model, err)
+                                                     : load_llama2c(&map, path, base, model, err);
     plmm_file_unmap(&map);
     return rc;
 }
@@ -290,6 +296,12 @@ plmm_status plmm__checkpoint_place(const char *path, plmm__place *out, plmm_erro
 plmm_status plmm_checkpoint_load(const char *path, plmm_model **model, plmm_tokenizer **tokenizer,
                                  plmm_error *err)
 {
+    return plmm_checkpoint_load_frozen(path, PLMM_BASE_F32, model, tokenizer, err);
+}
+
+plmm_status plmm_checkpoint_load_frozen(const char *path, plmm_base base, plmm_model **model,
+                                        plmm_tokenizer **tokenizer, plmm_error *err)
+{
     plmm__place at;
     plmm_model *m = NULL;
     plmm_tokenizer *tok = NULL;
@@ -300,13 +312,10 @@ plmm_status plmm_checkpoint_load(const char *path, plmm_model **model, plmm_toke
         rc = find_tokenizer(at.dir, &tok, err);
     }
     if (rc == PLMM_OK) {
-        rc = at.hf ? load_dir(at.dir, tok, &m, err) : load_file(at.file, &m, err);
+        rc = at.hf ? load_dir(at.dir, tok, base, &m, err) : load_file(at.file, base, &m, err);
     }
     if (rc == PLMM_OK) {
         rc = check_vocab(m, tok, path, err);
-    }
-    if (rc == PLMM_OK) {
-        rc = plmm_model_seal(m, err);
     }
     if (rc != PLMM_OK) {
         plmm_model_free(m);

@@ -27,6 +27,8 @@ static void carve(plmm_decoder *d, plmm__arena *a)
     }
     d->keys = plmm__carve_floats(a, slots * cache, d->ld);
     d->values = plmm__carve_floats(a, slots * cache, d->ld);
+    d->rope_cos = plmm__carve_floats(a, d->params.positions, c->head_dim / 2);
+    d->rope_sin = plmm__carve_floats(a, d->params.positions, c->head_dim / 2);
     d->x = plmm__carve_floats(a, rows, c->dim);
     d->n = plmm__carve_floats(a, rows, c->dim);
     d->qkv = plmm__carve_floats(a, rows, plmm__qkv_dim(c));
@@ -91,6 +93,7 @@ plmm_status plmm_decoder_new(const plmm_model_config *cfg, const plmm_decoder_pa
     }
     a = (plmm__arena){.base = d->mem};
     carve(d, &a);
+    plmm__rope_tables(&d->cfg, d->params.positions, d->rope_cos, d->rope_sin);
     *out = d;
     return PLMM_OK;
 }
@@ -117,8 +120,8 @@ static void remember(plmm_decoder *d, uint32_t l, const plmm__row *r, float *qkv
 {
     const plmm_model_config *c = &d->cfg;
     size_t hd = c->head_dim, q = plmm__q_dim(c), kv = plmm__kv_dim(c), angle = r->pos * (hd / 2);
-    d->k->rope(1, qkv, 0, c->heads + c->kv_heads, hd, d->m->rope_cos + angle,
-               d->m->rope_sin + angle, 1.0f);
+    d->k->rope(1, qkv, 0, c->heads + c->kv_heads, hd, d->rope_cos + angle, d->rope_sin + angle,
+               1.0f);
     for (uint32_t i = 0; i < c->kv_heads; i++) {
         size_t at = plmm__cache_at(d, r->slot, l, i);
         for (size_t j = 0; j < hd; j++) {
@@ -226,6 +229,10 @@ plmm_status plmm__decoder_begin(plmm_decoder *d, const plmm_model *m, plmm_error
     if (!plmm__same_shape(&m->cfg, &d->cfg)) {
         return plmm_fail(err, PLMM_ERR_CONFIG,
                          "cannot generate: the decoder was made for a model of another shape");
+    }
+    if (!plmm__same_angles(&m->cfg, &d->cfg)) {
+        d->cfg = m->cfg;
+        plmm__rope_tables(&d->cfg, d->params.positions, d->rope_cos, d->rope_sin);
     }
     d->m = m;
     d->k = plmm__kernels_best();

@@ -38,6 +38,7 @@ struct plmm_decoder {
     bool integers;                   /* few slots: see plmm__decoder_pass */
     float *keys;                     /* [slot][layer][kv_head][head_dim][ld] */
     float *values;                   /* [slot][layer][kv_head][ld][head_dim] */
+    float *rope_cos, *rope_sin;      /* [positions][head_dim / 2] */
     float *x, *n, *qkv, *mix, *gu, *act, *h, *rstd, *scores, *logits, *scratch;
     plmm__row *rows;
     size_t *wanted; /* rows whose logits are asked for, in order */

@@ -99,6 +99,7 @@ struct plmm_workspace {
     float *scratch;                   /* of products */
     float *n;                         /* [T][dim] a norm's output */
     float *act, *dact;                /* [T][hidden] */
+    float *rope_cos, *rope_sin;       /* [seq_max][head_dim / 2] */
     float *kt, *vt, *ds; /* attention: [head_dim][S], the same, [S][S] with S rounded up to 16 */
     float *dx, *dn;      /* [T][dim] */
     float *dqkv, *dmix;  /* [T][qkv_dim], [T][q_dim] */

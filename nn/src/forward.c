@@ -56,7 +56,7 @@ static void rotate(const plmm_workspace *w, float *qkv, float sign)
     size_t first = 0, ld = plmm__qkv_dim(c);
     for (size_t s = 0; s < w->chunk.seqs; s++) {
         w->k->rope(w->chunk.lens[s], qkv + first * ld, ld, c->heads + c->kv_heads, c->head_dim,
-                   w->m->rope_cos, w->m->rope_sin, sign);
+                   w->rope_cos, w->rope_sin, sign);
         first += w->chunk.lens[s];
     }
 }

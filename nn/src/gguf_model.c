@@ -224,23 +224,26 @@ static plmm_status check_tensors(const plmm_gguf *g, const plmm_model_config *c,
     return rc;
 }
 
-static void fill(plmm_model *m, const plmm_gguf *g)
+typedef struct weights {
+    const plmm_model_config *cfg;
+    const plmm_gguf *g;
+} weights;
+
+/* A row at a time, so that permuting them copies nothing. */
+static plmm_status read_view(void *ctx, const plmm_view *v, size_t i, float *out, plmm_error *err)
 {
-    const plmm_model_config *c = plmm_model_cfg(m);
-    bool pairs = strcmp(plmm__gguf_architecture(c), "llama") == 0;
-    size_t n;
-    const plmm_view *v = plmm_model_views(m, &n);
-    for (size_t i = 0; i < n; i++) {
-        plmm__named at;
-        plmm__named_at(c, i, &at);
-        PLMM_ASSERT(strcmp(at.hf, v[i].name) == 0);
-        const plmm_gguf_tensor *t = plmm_gguf_tensor_of(g, at.gguf);
-        float *w = plmm_model_params(m) + v[i].offset;
-        for (size_t row = 0; row < v[i].rows; row++) {
-            size_t from = pairs && at.rotated ? plmm__pair_row(c, row) : row;
-            plmm_gguf_read_row(t, from, w + row * v[i].cols);
-        }
+    const weights *w = ctx;
+    bool pairs = strcmp(plmm__gguf_architecture(w->cfg), "llama") == 0;
+    plmm__named at;
+    (void)err;
+    plmm__named_at(w->cfg, i, &at);
+    PLMM_ASSERT(strcmp(at.hf, v->name) == 0);
+    const plmm_gguf_tensor *t = plmm_gguf_tensor_of(w->g, at.gguf);
+    for (size_t row = 0; row < v->rows; row++) {
+        size_t from = pairs && at.rotated ? plmm__pair_row(w->cfg, row) : row;
+        plmm_gguf_read_row(t, from, out + row * v->cols);
     }
+    return PLMM_OK;
 }
 
 plmm_status plmm_checkpoint_gguf_config(const plmm_gguf *g, plmm_model_config *cfg, plmm_error *err)
@@ -252,22 +255,17 @@ plmm_status plmm_checkpoint_gguf_config(const plmm_gguf *g, plmm_model_config *c
     return PLMM_OK;
 }
 
-plmm_status plmm_checkpoint_from_gguf(const plmm_gguf *g, const char *name, plmm_model **model,
-                                      plmm_error *err)
+plmm_status plmm_checkpoint_from_gguf(const plmm_gguf *g, const char *name, plmm_base base,
+                                      plmm_model **model, plmm_error *err)
 {
     plmm_model_config c;
-    plmm_model *m = NULL;
     plmm_status rc = plmm_checkpoint_gguf_config(g, &c, err);
     if (rc == PLMM_OK) {
         rc = check_tensors(g, &c, err);
     }
     if (rc == PLMM_OK) {
-        rc = plmm_model_new(&c, &m, err);
+        weights w = {&c, g};
+        rc = plmm_model_new_frozen(&c, base, read_view, &w, model, err);
     }
-    if (rc != PLMM_OK) {
-        return plmm_fail_in(err, rc, "cannot read %s", name);
-    }
-    fill(m, g);
-    *model = m;
-    return PLMM_OK;
+    return rc == PLMM_OK ? rc : plmm_fail_in(err, rc, "cannot read %s", name);
 }

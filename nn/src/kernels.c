@@ -4,15 +4,22 @@
 
 #if defined(__x86_64__)
 #define HAVE_X86 1
+#include <cpuid.h>
 #else
 #define HAVE_X86 0
 #endif
 
 #if HAVE_X86
+/* clang 14 does not know this one by name */
+static bool has_f16c(void)
+{
+    unsigned a, b, c, d;
+    return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
+}
+
 static bool has_avx2(void)
 {
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-           __builtin_cpu_supports("f16c");
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
 }
 
 static bool has_avx512(void)

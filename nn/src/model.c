@@ -162,20 +162,29 @@ static void add_all(plmm_model *m)
     }
 }
 
-plmm_status plmm_model_new(const plmm_model_config *cfg, plmm_model **out, plmm_error *err)
+plmm_status plmm__model_outline(const plmm_model_config *cfg, plmm_model **out, plmm_error *err)
 {
     PLMM_TRY(plmm_model_config_check(cfg, err));
     plmm_model *m = plmm_alloc(1, sizeof *m);
-    if (m == NULL) {
+    if (m != NULL) {
+        m->cfg = *cfg;
+        m->views = plmm_alloc(3 + 12 * (size_t)cfg->layers, sizeof *m->views);
+        m->layers = plmm_alloc(cfg->layers, sizeof *m->layers);
+    }
+    if (m == NULL || m->views == NULL || m->layers == NULL) {
+        plmm_model_free(m);
         return plmm_fail(err, PLMM_ERR_NOMEM, "cannot make a model: out of memory");
     }
-    m->cfg = *cfg;
-    m->views = plmm_alloc(3 + 12 * (size_t)cfg->layers, sizeof *m->views);
-    m->layers = plmm_alloc(cfg->layers, sizeof *m->layers);
-    if (m->views != NULL && m->layers != NULL) {
-        add_all(m);
-        m->params = plmm_alloc(m->count, sizeof *m->params);
-    }
+    add_all(m);
+    *out = m;
+    return PLMM_OK;
+}
+
+plmm_status plmm_model_new(const plmm_model_config *cfg, plmm_model **out, plmm_error *err)
+{
+    plmm_model *m;
+    PLMM_TRY(plmm__model_outline(cfg, &m, err));
+    m->params = plmm_alloc(m->count, sizeof *m->params);
     if (m->params == NULL) {
         size_t mib = m->count * sizeof *m->params >> 20;
         plmm_model_free(m);
@@ -190,8 +199,6 @@ plmm_status plmm_model_new(const plmm_model_config *cfg, plmm_model **out, plmm_
 void plmm_model_free(plmm_model *m)
 {
     if (m != NULL) {
-        plmm_free(m->rope_sin);
-        plmm_free(m->rope_cos);
         plmm_free(m->packed);
         plmm_free(m->frozen);
         plmm_free(m->params);

@@ -49,7 +49,6 @@ struct plmm_model {
     plmm__vector norm;
     float *packed; /* panels of every matrix, at the matrix's own offset; NULL when frozen */
     void *frozen;  /* everything, when frozen */
-    float *rope_cos, *rope_sin; /* [context][head_dim / 2] */
     bool sealed;
 };
 
@@ -78,6 +77,10 @@ double plmm__rope_factor(const plmm_rope_scaling *s, double f);
  * frequency to float32, and the scaled one again. */
 float plmm__rope_freq(const plmm_model_config *c, size_t j);
 
+/* A model without memory for its weights: its views and where its matrices lie. */
+plmm_status plmm__model_outline(const plmm_model_config *cfg, plmm_model **out,
+                                plmm_error *err) PLMM_NODISCARD;
+
 /* ---- storage.c ---- */
 
 /* Points the matrices and vectors to where they lie: the flat block, the panels, the frozen block.
@@ -100,6 +103,13 @@ void plmm__linear(const plmm__matrix *w, size_t rows, const float *x, float *y, 
 /* dx[rows][in] = dy[rows][out] W. */
 void plmm__linear_back(const plmm__matrix *w, size_t rows, const float *dy, float *dx,
                        float *scratch);
+
+/* Cosines and sines [positions][head_dim / 2], whose angles are rounded to float32 as Transformers
+ * does. */
+void plmm__rope_tables(const plmm_model_config *c, size_t positions, float *cosines, float *sines);
+
+/* Do equal positions of both have equal angles (of models of one shape)? */
+bool plmm__same_angles(const plmm_model_config *a, const plmm_model_config *b);
 
 /* Same shape, whatever the names and special tokens? */
 bool plmm__same_shape(const plmm_model_config *a, const plmm_model_config *b);

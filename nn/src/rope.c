@@ -28,3 +28,23 @@ float plmm__rope_freq(const plmm_model_config *c, size_t j)
     float freq = (float)(1.0 / power);
     return (float)((double)freq / plmm__rope_factor(&c->rope_scaling, (double)freq));
 }
+
+void plmm__rope_tables(const plmm_model_config *c, size_t positions, float *cosines, float *sines)
+{
+    size_t half = c->head_dim / 2;
+    for (size_t j = 0; j < half; j++) {
+        float freq = plmm__rope_freq(c, j);
+        for (size_t p = 0; p < positions; p++) {
+            float angle = (float)p * freq;
+            cosines[p * half + j] = (float)cos((double)angle);
+            sines[p * half + j] = (float)sin((double)angle);
+        }
+    }
+}
+
+bool plmm__same_angles(const plmm_model_config *a, const plmm_model_config *b)
+{
+    const plmm_rope_scaling *s = &a->rope_scaling, *t = &b->rope_scaling;
+    return a->rope_theta == b->rope_theta && s->factor == t->factor && s->low == t->low &&
+           s->high == t->high && s->original == t->original;
+}

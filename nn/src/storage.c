@@ -9,40 +9,6 @@
 
 /* ---- sealing ---- */
 
-/* Angles as Transformers computes them: the product too is rounded to float32. */
-static void fill_rope(plmm_model *m)
-{
-    size_t half = m->cfg.head_dim / 2;
-    for (size_t j = 0; j < half; j++) {
-        float freq = plmm__rope_freq(&m->cfg, j);
-        for (size_t p = 0; p < m->cfg.context; p++) {
-            float angle = (float)p * freq;
-            m->rope_cos[p * half + j] = (float)cos((double)angle);
-            m->rope_sin[p * half + j] = (float)sin((double)angle);
-        }
-    }
-}
-
-static plmm_status make_angles(plmm_model *m, plmm_error *err)
-{
-    if (m->rope_cos != NULL) {
-        return PLMM_OK;
-    }
-    size_t angles = (size_t)m->cfg.context * (m->cfg.head_dim / 2);
-    float *cosines = plmm_alloc(angles, sizeof *cosines),
-          *sines = plmm_alloc(angles, sizeof *sines);
-    if (cosines == NULL || sines == NULL) {
-        plmm_free(cosines);
-        plmm_free(sines);
-        return plmm_fail(err, PLMM_ERR_NOMEM, "cannot seal the model: no memory for %zu angles",
-                         2 * angles);
-    }
-    m->rope_cos = cosines;
-    m->rope_sin = sines;
-    fill_rope(m);
-    return PLMM_OK;
-}
-
 static plmm_status make_panels(plmm_model *m, plmm_error *err)
 {
     if (m->packed == NULL) {
@@ -65,14 +31,18 @@ static void pack_matrix(plmm_model *m, const plmm__matrix *w)
     }
 }
 
+static plmm_status check_view(const plmm_view *v, const float *x, plmm_error *err)
+{
+    return plmm__kernels_best()->finite(x, v->rows * v->cols)
+               ? PLMM_OK
+               : plmm_fail(err, PLMM_ERR_RANGE,
+                           "cannot use the model: %s holds a value that is not finite", v->name);
+}
+
 static plmm_status check_finite(const plmm_model *m, plmm_error *err)
 {
     for (size_t i = 0; i < m->views_count; i++) {
-        const plmm_view *v = &m->views[i];
-        if (!plmm__kernels_best()->finite(m->params + v->offset, v->rows * v->cols)) {
-            return plmm_fail(err, PLMM_ERR_RANGE,
-                             "cannot use the model: %s holds a value that is not finite", v->name);
-        }
+        PLMM_TRY(check_view(&m->views[i], m->params + m->views[i].offset, err));
     }
     return PLMM_OK;
 }
@@ -83,7 +53,6 @@ plmm_status plmm_model_seal(plmm_model *m, plmm_error *err)
         return PLMM_OK;
     }
     PLMM_TRY(check_finite(m, err));
-    PLMM_TRY(make_angles(m, err));
     PLMM_TRY(make_panels(m, err));
     for (uint32_t l = 0; l < m->cfg.layers; l++) {
         const plmm__layer *y = &m->layers[l];
@@ -224,36 +193,89 @@ static void store_matrix(plmm__arena *a, plmm_base base, plmm__matrix *w, bool p
     w->panels = NULL;
 }
 
-static void store_vector(plmm__arena *a, plmm__vector *v, size_t n, bool copy)
+/* Where the numbers of a frozen model come from. */
+typedef struct origin {
+    plmm_view_reader read; /* NULL: from the flat block */
+    void *ctx;
+    float *scratch; /* of the largest matrix */
+    size_t next;    /* the view that is read next */
+    plmm_status status;
+    plmm_error *err;
+} origin;
+
+/* The next n numbers in the order of the views: x, or what read gives. */
+static const float *fetch(plmm_model *m, origin *o, const float *x, size_t n)
+{
+    if (o->read == NULL) {
+        return x;
+    }
+    for (size_t at = 0; at < n && o->status == PLMM_OK; o->next++) {
+        const plmm_view *v = &m->views[o->next];
+        o->status = o->read(o->ctx, v, o->next, o->scratch + at, o->err);
+        if (o->status == PLMM_OK) {
+            o->status = check_view(v, o->scratch + at, o->err);
+        }
+        at += v->rows * v->cols;
+    }
+    return o->scratch;
+}
+
+/* o is NULL while memory is only counted. */
+static void freeze_vector(plmm_model *m, plmm__arena *a, origin *o, plmm__vector *v, size_t n)
 {
     float *x = plmm__carve_floats(a, 1, n);
-    if (copy) {
-        memcpy(x, v->x, n * sizeof *x);
+    if (o != NULL && n > 0) {
+        memcpy(x, fetch(m, o, v->x, n), n * sizeof *x);
         v->x = x;
     }
 }
 
-/* Counts, or copies, everything. layers may be one layer standing for all while counting. */
-static void store_all(plmm_model *m, plmm__arena *a, plmm_base base, bool copy)
+static void freeze_matrix(plmm_model *m, plmm__arena *a, origin *o, plmm__matrix *w, bool product,
+                          plmm_base base)
+{
+    if (o != NULL) {
+        w->rows = fetch(m, o, w->rows, w->out * w->in);
+    }
+    store_matrix(a, base, w, product, o != NULL);
+}
+
+/* Counts, or copies, everything, in the order of the views. */
+static void store_all(plmm_model *m, plmm__arena *a, plmm_base base, origin *o)
 {
     const plmm_model_config *c = &m->cfg;
+    freeze_matrix(m, a, o, &m->embed, c->tied, base);
     for (uint32_t l = 0; l < c->layers; l++) {
         plmm__layer *y = &m->layers[l];
-        store_vector(a, &y->norm1, c->dim, copy);
-        store_vector(a, &y->bias, c->qkv_bias ? plmm__qkv_dim(c) : 0, copy);
-        store_vector(a, &y->norm2, c->dim, copy);
-        store_matrix(a, base, &y->qkv, true, copy);
-        store_matrix(a, base, &y->o, true, copy);
-        store_matrix(a, base, &y->gate_up, true, copy);
-        store_matrix(a, base, &y->down, true, copy);
+        freeze_vector(m, a, o, &y->norm1, c->dim);
+        freeze_matrix(m, a, o, &y->qkv, true, base);
+        freeze_vector(m, a, o, &y->bias, c->qkv_bias ? plmm__qkv_dim(c) : 0);
+        freeze_matrix(m, a, o, &y->o, true, base);
+        freeze_vector(m, a, o, &y->norm2, c->dim);
+        freeze_matrix(m, a, o, &y->gate_up, true, base);
+        freeze_matrix(m, a, o, &y->down, true, base);
     }
-    store_vector(a, &m->norm, c->dim, copy);
-    store_matrix(a, base, &m->embed, c->tied, copy);
+    freeze_vector(m, a, o, &m->norm, c->dim);
     if (!c->tied) {
-        store_matrix(a, base, &m->head, true, copy);
-    } else if (copy) {
+        freeze_matrix(m, a, o, &m->head, true, base);
+    } else if (o != NULL) {
         m->head = m->embed;
     }
+}
+
+static plmm_status freeze(plmm_model *m, plmm_base base, origin *o, plmm_error *err)
+{
+    plmm__arena a = {0};
+    store_all(m, &a, base, NULL);
+    m->frozen = a.overflow ? NULL : plmm_alloc(a.used, 1);
+    if (m->frozen == NULL) {
+        return plmm_fail(err, PLMM_ERR_NOMEM, "cannot freeze the model: no memory for %zu MiB",
+                         a.used >> 20);
+    }
+    a = (plmm__arena){.base = m->frozen};
+    store_all(m, &a, base, o);
+    m->base = base;
+    m->sealed = true;
+    return o->status;
 }
 
 plmm_status plmm_model_freeze(plmm_model *m, plmm_base base, plmm_error *err)
@@ -264,23 +286,58 @@ plmm_status plmm_model_freeze(plmm_model *m, plmm_base base, plmm_error *err)
     if (base == PLMM_BASE_F32) {
         return plmm_model_seal(m, err);
     }
+    origin o = {.read = NULL};
     PLMM_TRY(check_finite(m, err));
-    PLMM_TRY(make_angles(m, err));
-    plmm__arena a = {0};
-    store_all(m, &a, base, false);
-    m->frozen = a.overflow ? NULL : plmm_alloc(a.used, 1);
-    if (m->frozen == NULL) {
-        return plmm_fail(err, PLMM_ERR_NOMEM, "cannot freeze the model: no memory for %zu MiB",
-                         a.used >> 20);
-    }
-    a = (plmm__arena){.base = m->frozen};
-    store_all(m, &a, base, true);
+    PLMM_TRY(freeze(m, base, &o, err));
     plmm_free(m->packed);
     plmm_free(m->params);
     m->packed = NULL;
     m->params = NULL;
-    m->base = base;
-    m->sealed = true;
+    return PLMM_OK;
+}
+
+static size_t largest_matrix(const plmm_model_config *c)
+{
+    size_t dim = c->dim, q = plmm__qkv_dim(c) * dim, best = (size_t)c->vocab * dim;
+    size_t gate_up = 2 * (size_t)c->hidden * dim;
+    best = q > best ? q : best;
+    return gate_up > best ? gate_up : best;
+}
+
+static plmm_status fill_frozen(plmm_model *m, plmm_base base, origin *o, plmm_error *err)
+{
+    o->scratch = plmm_alloc(largest_matrix(&m->cfg), sizeof *o->scratch);
+    if (o->scratch == NULL) {
+        return plmm_fail(err, PLMM_ERR_NOMEM, "cannot freeze the model: no memory for %zu MiB",
+                         largest_matrix(&m->cfg) * sizeof *o->scratch >> 20);
+    }
+    plmm_status rc = freeze(m, base, o, err);
+    plmm_free(o->scratch);
+    return rc;
+}
+
+static plmm_status fill_plain(plmm_model *m, const origin *o, plmm_error *err)
+{
+    for (size_t i = 0; i < m->views_count; i++) {
+        PLMM_TRY(o->read(o->ctx, &m->views[i], i, m->params + m->views[i].offset, err));
+    }
+    return plmm_model_seal(m, err);
+}
+
+plmm_status plmm_model_new_frozen(const plmm_model_config *cfg, plmm_base base,
+                                  plmm_view_reader read, void *ctx, plmm_model **out,
+                                  plmm_error *err)
+{
+    plmm_model *m;
+    origin o = {.read = read, .ctx = ctx, .err = err};
+    PLMM_TRY(base == PLMM_BASE_F32 ? plmm_model_new(cfg, &m, err)
+                                   : plmm__model_outline(cfg, &m, err));
+    plmm_status rc = base == PLMM_BASE_F32 ? fill_plain(m, &o, err) : fill_frozen(m, base, &o, err);
+    if (rc != PLMM_OK) {
+        plmm_model_free(m);
+        return rc;
+    }
+    *out = m;
     return PLMM_OK;
 }
 

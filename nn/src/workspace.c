@@ -74,6 +74,8 @@ static void carve_all(plmm_workspace *w, plmm__arena *a)
     w->n = plmm__carve_floats(a, t, c->dim);
     w->act = plmm__carve_floats(a, t, c->hidden);
     w->kt = plmm__carve_floats(a, c->head_dim, plmm__round16(w->params.seq_max));
+    w->rope_cos = plmm__carve_floats(a, w->params.seq_max, c->head_dim / 2);
+    w->rope_sin = plmm__carve_floats(a, w->params.seq_max, c->head_dim / 2);
     if (back) {
         carve_back(w, a);
     }
@@ -141,6 +143,7 @@ plmm_status plmm_workspace_new(const plmm_model_config *cfg, const plmm_workspac
     }
     a = (plmm__arena){.base = w->mem};
     carve_all(w, &a);
+    plmm__rope_tables(&w->cfg, w->params.seq_max, w->rope_cos, w->rope_sin);
     *out = w;
     return PLMM_OK;
 }
@@ -208,6 +211,10 @@ plmm_status plmm__begin(plmm_workspace *w, const plmm_model *m, const plmm_stack
     PLMM_TRY(check_batch(w, b, err));
     PLMM_TRY(plmm__pack_check(&w->pack, &w->cfg, stack, err));
     plmm__pack_fill(&w->pack, &w->cfg, stack);
+    if (!plmm__same_angles(&m->cfg, &w->cfg)) {
+        w->cfg = m->cfg;
+        plmm__rope_tables(&w->cfg, w->params.seq_max, w->rope_cos, w->rope_sin);
+    }
     w->m = m;
     w->k = plmm__kernels_best();
     w->chunk = (plmm_batch){0};

@@ -52,7 +52,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     look_at_keys(g);
     look_at_tensors(g, size);
-    if (plmm_checkpoint_from_gguf(g, "fuzz", &m, &err) == PLMM_OK) {
+    if (plmm_checkpoint_from_gguf(g, "fuzz", PLMM_BASE_F32, &m, &err) == PLMM_OK) {
         PLMM_ASSERT(plmm_model_count(m) <= 2 * size); /* 4.5 bits a weight at least */
         plmm_model_free(m);
     } else {

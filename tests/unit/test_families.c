@@ -76,7 +76,10 @@ static void open_fixture(fixture *f, const char *name)
     (void)snprintf(path, sizeof path, "%s/expected.safetensors", dir);
     must(plmm_safetensors_open(path, &f->want, &err), &err);
     plmm_workspace_params p = {.tokens = LEN, .seq_max = LEN, .rank = 2, .use = PLMM_USE_LORA};
-    must(plmm_workspace_new(plmm_model_cfg(f->m), &p, &f->w, &err), &err);
+    plmm_model_config other = *plmm_model_cfg(f->m); /* of one shape, with other angles */
+    other.rope_theta = 7;
+    other.rope_scaling = (plmm_rope_scaling){0};
+    must(plmm_workspace_new(&other, &p, &f->w, &err), &err);
     read_tensor(f->want, "tokens", ids, LEN);
     for (size_t i = 0; i < LEN; i++) {
         f->tokens[i] = (int32_t)ids[i];

@@ -187,6 +187,59 @@ static void test_half(const plmm_model_config *c, const plmm__half *h)
     plmm_model_free(frozen);
 }
 
+static plmm_status give(void *ctx, const plmm_view *v, size_t i, float *out, plmm_error *err)
+{
+    const plmm_model *m = ctx;
+    size_t n;
+    const plmm_view *views = plmm_model_views(m, &n);
+    (void)err;
+    CHECK(i < n && strcmp(views[i].name, v->name) == 0, "view %zu is %s", i, v->name);
+    memcpy(out, plmm_model_weights(m) + views[i].offset, v->rows * v->cols * sizeof *out);
+    return PLMM_OK;
+}
+
+static plmm_status give_infinity(void *ctx, const plmm_view *v, size_t i, float *out,
+                                 plmm_error *err)
+{
+    PLMM_TRY(give(ctx, v, i, out, err));
+    out[v->rows * v->cols - 1] = i == 7 ? INFINITY : 0;
+    return PLMM_OK;
+}
+
+static plmm_status give_up(void *ctx, const plmm_view *v, size_t i, float *out, plmm_error *err)
+{
+    return i == 9 ? plmm_fail(err, PLMM_ERR_IO, "no more") : give(ctx, v, i, out, err);
+}
+
+/* Frozen view by view: to the bit what freezing a whole model gives. */
+static void test_streamed(const plmm_model_config *c)
+{
+    static const plmm_base all[] = {PLMM_BASE_F32, PLMM_BASE_BF16, PLMM_BASE_INT8, PLMM_BASE_INT4};
+    for (size_t i = 0; i < COUNT(all); i++) {
+        plmm_model *m = make(c), *whole = make(c), *streamed = NULL;
+        plmm_error err = {0};
+        CHECK(plmm_model_freeze(whole, all[i], &err) == PLMM_OK, "%s", err.msg);
+        CHECK(plmm_model_new_frozen(c, all[i], give, m, &streamed, &err) == PLMM_OK, "%s", err.msg);
+        CHECK(plmm_model_base(streamed) == all[i] && plmm_model_sealed(streamed), "frozen");
+        result r0 = compute(whole), r1 = compute(streamed);
+        CHECK(r0.sum.nll == r1.sum.nll && memcmp(r0.grads, r1.grads, r0.n * sizeof *r0.grads) == 0,
+              "base %zu: %g and %g", i, r0.sum.nll, r1.sum.nll);
+        free(r0.grads);
+        free(r1.grads);
+        plmm_model_free(whole);
+        plmm_model_free(streamed);
+        streamed = NULL;
+        CHECK(plmm_model_new_frozen(c, all[i], give_up, m, &streamed, &err) == PLMM_ERR_IO &&
+                  streamed == NULL,
+              "%s", err.msg);
+        CHECK(plmm_model_new_frozen(c, all[i], give_infinity, m, &streamed, &err) ==
+                      PLMM_ERR_RANGE &&
+                  streamed == NULL && strstr(err.msg, "not finite") != NULL,
+              "%s", err.msg);
+        plmm_model_free(m);
+    }
+}
+
 static void test_refusals(void)
 {
     plmm_model_config c = tiny_config();
@@ -262,6 +315,8 @@ int main(void)
     for (size_t k = 0; k < halves; k++) {
         test_half(&wide, kinds[k]);
     }
+    test_streamed(&c);
+    test_streamed(&wide);
     test_refusals();
     test_out_of_memory();
     return plmm_test_end();

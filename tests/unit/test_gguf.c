@@ -11,6 +11,7 @@
 #include "plmm/peft.h"
 #include "plmm/safetensors.h"
 #include "plmm/train.h"
+#include "quant.h"
 #include "test.h"
 
 enum { LEN = 24, VOCAB = 48 };
@@ -103,6 +104,40 @@ static void test_llama(void)
     CHECK(e > 1e-3 && e < 0.3, "logits before quantisation: relative error %g", e);
     plmm_safetensors_close(s);
     plmm_model_free(m);
+}
+
+/* Blocks of q8_0 frozen to int8 and blocks of q4_0 to 4 bits keep their numbers. */
+static void test_blocks(void)
+{
+    static const struct {
+        plmm_base base;
+        plmm__quant quant;
+        const char *name;
+    } rows[] = {{PLMM_BASE_INT8, PLMM__Q8_0, "blk.0.attn_output.weight"},
+                {PLMM_BASE_INT4, PLMM__Q4_0, "blk.0.ffn_gate.weight"}};
+    plmm_map map;
+    plmm_gguf *g = NULL;
+    plmm_error err;
+    must(plmm_file_map("tests/vectors/gguf/llama.gguf", &map, &err), &err);
+    must(plmm_gguf_parse(map.data, map.len, "x", &g, &err), &err);
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        const plmm_gguf_tensor *t = plmm_gguf_tensor_of(g, rows[i].name);
+        size_t bytes = plmm__quant_row_bytes(rows[i].quant, (size_t)t->shape[0]);
+        for (uint64_t row = 0; row < t->shape[1]; row++) {
+            float x[64];
+            uint8_t q[64];
+            plmm_gguf_read_row(t, row, x);
+            plmm__quantize_row(rows[i].quant, x, (size_t)t->shape[0], q);
+            CHECK(memcmp(q, t->data + row * bytes, bytes) == 0, "%s, row %u", rows[i].name,
+                  (unsigned)row);
+        }
+        plmm_model *m = NULL;
+        must(plmm_checkpoint_from_gguf(g, "x", rows[i].base, &m, &err), &err);
+        CHECK(plmm_model_base(m) == rows[i].base && plmm_model_weights(m) == NULL, "frozen");
+        plmm_model_free(m);
+    }
+    plmm_gguf_close(g);
+    plmm_file_unmap(&map);
 }
 
 static void test_qwen2(void)
@@ -475,7 +510,7 @@ static void refuse_model(const uint8_t *bytes, size_t len, const char *says)
     plmm_model *m = NULL;
     plmm_error err = {0};
     must(plmm_gguf_parse(bytes, len, "x", &g, &err), &err);
-    CHECK(plmm_checkpoint_from_gguf(g, "x", &m, &err) != PLMM_OK && m == NULL &&
+    CHECK(plmm_checkpoint_from_gguf(g, "x", PLMM_BASE_F32, &m, &err) != PLMM_OK && m == NULL &&
               strstr(err.msg, says) != NULL,
           "\"%s\": %s", says, err.msg);
     plmm_model_free(m);
@@ -554,6 +589,7 @@ static void test_models(void)
 int main(void)
 {
     test_llama();
+    test_blocks();
     test_qwen2();
     test_values();
     test_writing();

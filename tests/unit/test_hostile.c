@@ -249,6 +249,37 @@ static void test_models(void)
     model_of("enough numbers in the wrong place");
 }
 
+/* A sound model of a million positions costs no more for that. */
+static plmm_status load_long(plmm_error *err)
+{
+    PLMM_TRY(load_model(err));
+    return plmm_fail(err, PLMM_ERR_FORMAT, "loaded");
+}
+
+static void test_long(void)
+{
+    plmm_model_config c = {.dim = 2048,
+                           .layers = 1,
+                           .heads = 2,
+                           .kv_heads = 1,
+                           .head_dim = 1024,
+                           .hidden = 1,
+                           .vocab = 2,
+                           .context = 1048576,
+                           .rope_theta = 1e4f,
+                           .tied = true,
+                           .bos = -1,
+                           .eos = -1,
+                           .pad = -1};
+    plmm_model *m = NULL;
+    plmm_error err;
+    must(plmm_model_new(&c, &m, &err), &err);
+    must(plmm_checkpoint_save(dir, m, PLMM_F32, NULL, &err), &err);
+    size_t bytes = 2 * plmm_model_count(m) * sizeof(float); /* weights and panels */
+    plmm_model_free(m);
+    refused("a long context", load_long, bytes + length("model.safetensors"));
+}
+
 /* --- adapters --- */
 
 static plmm_status load_adapter(plmm_error *err)
@@ -350,6 +381,7 @@ int main(void)
     CHECK(mkdtemp(dir) != NULL, "%s", dir);
     test_safetensors();
     test_models();
+    test_long();
     test_adapters();
     test_files();
     must(plmm_path_remove(dir, &err), &err);

@@ -35,6 +35,13 @@
 plmm_status plmm_checkpoint_load(const char *path, plmm_model **model, plmm_tokenizer **tokenizer,
                                  plmm_error *err) PLMM_NODISCARD;
 
+/* The same with a base that is frozen while it is read: of a directory or a GGUF file no more than
+ * the largest matrix is ever there in float32 (see plmm_model_new_frozen). Blocks of q8_0 keep their
+ * numbers as PLMM_BASE_INT8, blocks of q4_0 as PLMM_BASE_INT4, if their largest number uses all of
+ * the type's range, as those of llama.cpp do. */
+plmm_status plmm_checkpoint_load_frozen(const char *path, plmm_base base, plmm_model **model,
+                                        plmm_tokenizer **tokenizer, plmm_error *err) PLMM_NODISCARD;
+
 /* Writes a Hugging Face directory: config.json, model.safetensors (shards and their index above
  * PLMM_SHARD_BYTES), and with a tokenizer (may be NULL) its file and tokenizer_config.json. dir is
  * made if it does not exist; each file is replaced atomically, the weights last. */
@@ -73,12 +80,12 @@ plmm_status plmm_checkpoint_describe(const char *path, plmm_checkpoint_info *out
 plmm_status plmm_checkpoint_parse_config(const char *json, size_t len, const char *name,
                                          plmm_model_config *cfg, plmm_error *err) PLMM_NODISCARD;
 
-/* An open GGUF file -> the shape of its model, and the unsealed model with its weights; name is for
+/* An open GGUF file -> the shape of its model, and the sealed or frozen model; name is for
  * messages. PLMM_ERR_UNSUPPORTED names the key or the tensor that is not supported. */
 plmm_status plmm_checkpoint_gguf_config(const plmm_gguf *g, plmm_model_config *cfg,
                                         plmm_error *err) PLMM_NODISCARD;
-plmm_status plmm_checkpoint_from_gguf(const plmm_gguf *g, const char *name, plmm_model **model,
-                                      plmm_error *err) PLMM_NODISCARD;
+plmm_status plmm_checkpoint_from_gguf(const plmm_gguf *g, const char *name, plmm_base base,
+                                      plmm_model **model, plmm_error *err) PLMM_NODISCARD;
 
 /* A llama2.c file in memory -> an unsealed model. */
 plmm_status plmm_checkpoint_parse_llama2c(const uint8_t *bytes, size_t len, const char *name,

@@ -114,6 +114,19 @@ typedef enum plmm_base {
 plmm_status plmm_model_freeze(plmm_model *m, plmm_base base, plmm_error *err) PLMM_NODISCARD;
 plmm_base plmm_model_base(const plmm_model *m);
 
+/* Gives view i (of plmm_model_views) as rows * cols float32. */
+typedef plmm_status (*plmm_view_reader)(void *ctx, const plmm_view *view, size_t i, float *out,
+                                        plmm_error *err);
+
+/* A model frozen from the start: read is called for each view in turn, and each matrix rounded
+ * before the next is asked for, so that no more than the largest matrix (of q, k, v together, of gate
+ * and up, the embedding) is ever there in float32. Equal to the bit to a model that was filled and
+ * then frozen; PLMM_BASE_F32 gives that model, sealed. The errors of plmm_model_new(), of
+ * plmm_model_freeze() and of read. */
+plmm_status plmm_model_new_frozen(const plmm_model_config *cfg, plmm_base base,
+                                  plmm_view_reader read, void *ctx, plmm_model **out,
+                                  plmm_error *err) PLMM_NODISCARD;
+
 /* Name of the instruction set that the kernels of this process use: "avx512", "avx2" or "baseline".
  * Results are equal to the bit between runs on one instruction set, not between two. */
 const char *plmm_nn_isa(void);
