@@ -1,9 +1,11 @@
-/* bench_train [SHAPE [SECONDS [BASE]]] -- a LoRA step and (small models) a full step on one thread
+/* bench_train [SHAPE [SECONDS [BASE [recompute]]]] -- a LoRA step and (small models) a full step on one thread
  * (processor time), beside what the processor's fused multiply-adds reach between the steps, and what
  * a product of 512 x 288 by 288 x 768 reaches by OpenBLAS's sgemm and by ours. SHAPE: i, ii, iii, iv
  * or all; BASE: f32 (default), bf16, int8, int4, or all. One JSON line a result; "share" is the
  * median over the steps of a step's FLOP/s over the multiply-adds' around it. OPENBLAS_CORETYPE=
- * SkylakeX helps an OpenBLAS that does not know the processor.
+ * SkylakeX helps an OpenBLAS that does not know the processor. "announced_mib" is what
+ * plmm_train_memory_of() says, "peak_mib" the most that was resident during the steps (Linux),
+ * "start_mib" what was resident before anything was made.
  *
  * FLOP of a LoRA step (nothing recomputed is counted): per token 2 for each base weight forward and 2
  * backward (without the first layer's q, k, v backward), 6 for each adapter weight, attention
@@ -42,6 +44,40 @@ static double now(void)
     (void)clock_gettime(CLOCK_THREAD_CPUTIME_ID,
                         &t); /* one thread: what neighbours take does not count */
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static double wall(void)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* A line of /proc/self/status in MiB, 0 where there is none. */
+static double resident_mib(const char *key)
+{
+    char line[200];
+    double kib = 0;
+    FILE *f = fopen("/proc/self/status", "r");
+    while (f != NULL && fgets(line, sizeof line, f) != NULL) {
+        if (strncmp(line, key, strlen(key)) == 0) {
+            kib = strtod(line + strlen(key), NULL);
+        }
+    }
+    if (f != NULL) {
+        (void)fclose(f);
+    }
+    return kib / 1024;
+}
+
+/* The peak counts from here on. */
+static void reset_peak(void)
+{
+    FILE *f = fopen("/proc/self/clear_refs", "w");
+    if (f != NULL) {
+        (void)fputs("5", f);
+        (void)fclose(f);
+    }
 }
 
 static int by_value(const void *a, const void *b)
@@ -177,7 +213,7 @@ typedef struct bench {
     plmm_shards *shards;
     plmm_batch b;
     float *grads;
-    size_t bytes; /* of the workspace */
+    plmm_train_memory memory; /* announced */
 } bench;
 
 static void fill_batch(bench *x)
@@ -205,11 +241,14 @@ static void must(plmm_status rc, const plmm_error *err)
     }
 }
 
+static bool recompute; /* an argument of the program */
+
 static void set_up(bench *x, plmm_workspace_use use, uint32_t tokens, plmm_base base)
 {
     plmm_model_config c = config_of(x->s);
     plmm_lora_spec spec = {.targets = PLMM_LORA_ATTENTION, .rank = 8, .alpha = 16};
-    plmm_workspace_params p = {.tokens = tokens, .seq_max = x->s->seq, .rank = 8, .use = use};
+    plmm_workspace_params p = {
+        .tokens = tokens, .seq_max = x->s->seq, .rank = 8, .use = use, .recompute = recompute};
     plmm_adamw_params ap = plmm_adamw_params_default();
     plmm_error err;
     must(plmm_model_new(&c, &x->m, &err), &err);
@@ -221,7 +260,7 @@ static void set_up(bench *x, plmm_workspace_use use, uint32_t tokens, plmm_base 
     size_t n = full ? plmm_model_count(x->m) : plmm_adapter_count(x->a);
     must(plmm_adamw_new(n, &ap, &x->o, &err), &err);
     x->grads = calloc(n, sizeof *x->grads);
-    x->bytes = plmm_workspace_bytes(&c, &p);
+    x->memory = plmm_train_memory_of(&c, base, &spec, &p);
     if (full) {
         must(plmm_shards_new(&c, &p, 1, &x->shards, &err), &err);
     } else {
@@ -273,32 +312,38 @@ static void measure(const shape *s, plmm_workspace_use use, uint32_t tokens, dou
                     plmm_base base)
 {
     enum { MAX = 4000 };
-    static double times[MAX], shares[MAX];
+    static double times[MAX], walls[MAX], shares[MAX];
     int runs = seconds < 0.1 ? 1 : 30;
     bench x = {.s = s};
+    double start = resident_mib("VmRSS:");
     set_up(&x, use, tokens, base);
+    reset_peak();
     step(&x);
     size_t n = 0;
     double flop = flop_of(&x, use), rate = fma_rate(), top = rate;
     for (double t0 = now(); n < 3 || (n < MAX && now() - t0 < seconds); n++) {
-        double t = now();
+        double t = now(), t1 = wall();
         step(&x);
         times[n] = now() - t;
+        walls[n] = wall() - t1;
         double after = fma_rate();
         shares[n] = 1e-9 * flop / times[n] / ((rate + after) / 2);
         rate = after;
         top = rate > top ? rate : top;
     }
-    double t = median(times, n), share = median(shares, n);
+    double peak = resident_mib("VmHWM:"), t = median(times, n), share = median(shares, n);
     (void)printf(
         "{\"bench\":\"train\",\"mode\":\"%s\",\"shape\":\"%s\",\"base\":\"%s\",\"isa\":\"%s\","
-        "\"chunk\":%u,\"steps\":%zu,\"ms\":%.3f,\"best_ms\":%.3f,\"tok_per_s\":%.0f,"
+        "\"recompute\":%s,\"chunk\":%u,\"steps\":%zu,\"ms\":%.3f,\"wall_ms\":%.3f,\"best_ms\":%.3f,"
+        "\"tok_per_s\":%.0f,"
         "\"gflop_per_s\":%.1f,\"fma_gflop_per_s\":%.1f,\"share\":%.3f,\"workspace_mib\":%.1f,"
+        "\"announced_mib\":%.1f,\"peak_mib\":%.1f,\"start_mib\":%.1f,"
         "\"sgemm_gflop_per_s\":%.1f,\"own_gemm_gflop_per_s\":%.1f,\"blas\":\"%s\"}\n",
-        use == PLMM_USE_FULL ? "full" : "lora", s->name, base_names[base], plmm_nn_isa(), tokens, n,
-        1e3 * t, 1e3 * times[0], (double)x.b.count / t, 1e-9 * flop / t, top, share,
-        (double)x.bytes / 1048576.0, ceiling(by_blas, runs), ceiling(by_us, runs),
-        openblas_get_corename());
+        use == PLMM_USE_FULL ? "full" : "lora", s->name, base_names[base], plmm_nn_isa(),
+        recompute ? "true" : "false", tokens, n, 1e3 * t, 1e3 * median(walls, n), 1e3 * times[0],
+        (double)x.b.count / t, 1e-9 * flop / t, top, share, (double)x.memory.workspace / 1048576.0,
+        (double)x.memory.total / 1048576.0, peak, start, ceiling(by_blas, runs),
+        ceiling(by_us, runs), openblas_get_corename());
     (void)fflush(stdout);
     tear_down(&x);
 }
@@ -322,6 +367,7 @@ int main(int argc, char **argv)
 {
     const char *name = argc > 1 ? argv[1] : "ii";
     double seconds = argc > 2 ? strtod(argv[2], NULL) : 2.0;
+    recompute = argc > 4 && strcmp(argv[4], "recompute") == 0;
     openblas_set_num_threads(1);
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
         const shape *s = &shapes[i];

@@ -67,3 +67,35 @@ void loaded_free(loaded *l)
     plmm_model_free(l->model);
     *l = (loaded){0};
 }
+
+plmm_status targets_of(const char *text, uint32_t *targets, plmm_error *err)
+{
+    if (strcmp(text, "all") == 0 || strcmp(text, "attention") == 0) {
+        *targets = text[1] == 'l' ? PLMM_LORA_ALL : PLMM_LORA_ATTENTION;
+        return PLMM_OK;
+    }
+    *targets = 0;
+    for (const char *p = text; *p != '\0';) {
+        size_t n = strcspn(p, ",");
+        plmm_status rc = plmm_target_parse(p, n, targets, err);
+        if (rc != PLMM_OK) {
+            return plmm_fail_in(err, rc, "--targets takes all, attention or a list");
+        }
+        p += n;
+        p += *p == ',';
+    }
+    return PLMM_OK;
+}
+
+plmm_status base_of(const char *text, plmm_base *base, plmm_error *err)
+{
+    static const char *const names[] = {"f32", "bf16", "int8", "int4"};
+    for (unsigned i = 0; i < sizeof names / sizeof names[0]; i++) {
+        if (strcmp(text, names[i]) == 0) {
+            *base = (plmm_base)i;
+            return PLMM_OK;
+        }
+    }
+    return plmm_fail(err, PLMM_ERR_CONFIG, "--base is \"%.20s\", must be f32, bf16, int8 or int4",
+                     text);
+}

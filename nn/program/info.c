@@ -6,6 +6,7 @@
 
 #include "plmm/federate.h"
 #include "plmm/json.h"
+#include "plmm/train.h"
 
 static void put_u32(plmm_json_writer *w, const char *key, uint32_t v)
 {
@@ -196,6 +197,38 @@ static void print_methods(void)
     }
 }
 
+static void put_mib(const char *what, size_t bytes)
+{
+    (void)printf("  %-24s %10.2f MiB\n", what, (double)bytes / 1048576.0);
+}
+
+/* The memory of `train` with the same options, allocated before its first step. */
+static plmm_status print_training(plmm_cli_args *a, const loaded *l, plmm_error *err)
+{
+    const plmm_model_config *c = plmm_model_cfg(l->model);
+    plmm_lora_spec spec = {.rank = (uint32_t)plmm_cli_int(a, "rank"), .alpha = 1};
+    uint32_t length = (uint32_t)plmm_cli_int(a, "length");
+    length = length > 0 && length < c->context ? length : c->context;
+    plmm_workspace_params p = {.tokens = length < 512 ? 512 : length,
+                               .seq_max = length,
+                               .use = PLMM_USE_LORA,
+                               .recompute = plmm_cli_flag(a, "recompute")};
+    plmm_base base;
+    PLMM_TRY(targets_of(plmm_cli_text(a, "targets"), &spec.targets, err));
+    PLMM_TRY(base_of(plmm_cli_text(a, "base"), &base, err));
+    plmm_train_memory m = plmm_train_memory_of(c, base, &spec, &p);
+    (void)printf("training an adapter of rank %u on sequences of up to %u tokens, base in %s%s:\n",
+                 spec.rank, length, plmm_cli_text(a, "base"),
+                 p.recompute ? ", activations computed twice" : "");
+    put_mib("base", m.base);
+    put_mib("workspace, a thread", m.workspace);
+    put_mib("gradients, a thread", m.gradients);
+    put_mib("adapter, a device", m.adapter);
+    put_mib("its moments", m.moments);
+    put_mib("all of one device", m.total);
+    return PLMM_OK;
+}
+
 plmm_status verb_info(plmm_cli_args *a, plmm_error *err)
 {
     loaded l;
@@ -210,7 +243,9 @@ plmm_status verb_info(plmm_cli_args *a, plmm_error *err)
     PLMM_TRY(plmm_checkpoint_describe(a->operands[0], &source, err));
     PLMM_TRY(load_model(a, &l, err));
     plmm_status rc = PLMM_OK;
-    if (plmm_cli_flag(a, "json")) {
+    if (plmm_cli_flag(a, "train")) {
+        rc = print_training(a, &l, err);
+    } else if (plmm_cli_flag(a, "json")) {
         rc = print_json(&l, &source, err);
     } else {
         print_text(&l, &source, plmm_cli_flag(a, "tensors"));

@@ -98,10 +98,29 @@ static const plmm_cli_option prune_options[] = {
         "quiet", PLMM_CLI_FLAG, NULL, NULL, 0, 0, "no progress"                                    \
     }
 
+#define BASE                                                                                       \
+    {                                                                                              \
+        "base", PLMM_CLI_TEXT, "FORM", "f32", 0, 0,                                                \
+            "keep the frozen weights as f32, bf16, int8 or int4"                                   \
+    }
+#define RECOMPUTE                                                                                  \
+    {                                                                                              \
+        "recompute", PLMM_CLI_FLAG, NULL, NULL, 0, 0,                                              \
+            "compute activations twice rather than keep them"                                      \
+    }
+
 static const plmm_cli_option info_options[] = {
     ADAPTER,
     {"tensors", PLMM_CLI_FLAG, NULL, NULL, 0, 0, "list every tensor"},
     {"methods", PLMM_CLI_FLAG, NULL, NULL, 0, 0, "no MODEL: compare the ways to sum adapters"},
+    {"train", PLMM_CLI_FLAG, NULL, NULL, 0, 0, "what memory training an adapter takes"},
+    {"rank", PLMM_CLI_INT, "N", "8", 1, PLMM_RANK_MAX, "with --train: rank of the adapter"},
+    {"targets", PLMM_CLI_TEXT, "LIST", "all", 0, 0,
+     "with --train: of q,k,v,o,gate,up,down; or all"},
+    {"length", PLMM_CLI_INT, "N", "0", 0, 1 << 20,
+     "with --train: longest sequence; 0: the context"},
+    BASE,
+    RECOMPUTE,
     {"json", PLMM_CLI_FLAG, NULL, NULL, 0, 0, "print one line of JSON"},
 };
 
@@ -122,6 +141,10 @@ static const plmm_cli_option train_options[] = {
     {"warmup", PLMM_CLI_INT, "N", "10", 0, 1e9, "steps of rising learning rate"},
     {"decay", PLMM_CLI_REAL, "X", "0", 0, 10, "weight decay"},
     {"clip", PLMM_CLI_REAL, "X", "1", 0, 1e9, "largest norm of a gradient; 0: no limit"},
+    BASE,
+    RECOMPUTE,
+    {"mezo", PLMM_CLI_REAL, "EPS", "0", 0, 1,
+     "train by forward passes alone, with perturbations of this size; try 0.001, --lr 0.0001"},
     {"seed", PLMM_CLI_INT, "N", "1", 0, 1e15, "of the adapter and the order"},
     {"dtype", PLMM_CLI_TEXT, "TYPE", "f32", 0, 0, "of the written weights: f32, f16 or bf16"},
     {"json", PLMM_CLI_FLAG, NULL, NULL, 0, 0, "report as one line of JSON"},

@@ -97,6 +97,12 @@ void measure_put(plmm_json_writer *w, const char *key, const model_measure *m, p
 
 /* --- models and adapters --- */
 
+/* "q,k,v", "all" or "attention". */
+plmm_status targets_of(const char *text, uint32_t *targets, plmm_error *err) PLMM_NODISCARD;
+
+/* "f32", "bf16", "int8" or "int4". */
+plmm_status base_of(const char *text, plmm_base *base, plmm_error *err) PLMM_NODISCARD;
+
 enum { ADAPTERS_MAX = PLMM_STACK_MAX };
 
 /* A model, its tokenizer and the adapters named by --adapter. */

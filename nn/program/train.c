@@ -26,26 +26,6 @@ typedef struct job {
 
 /* --- the adapter --- */
 
-/* "q,k,v", "all" or "attention". */
-static plmm_status targets_of(const char *text, uint32_t *targets, plmm_error *err)
-{
-    if (strcmp(text, "all") == 0 || strcmp(text, "attention") == 0) {
-        *targets = text[1] == 'l' ? PLMM_LORA_ALL : PLMM_LORA_ATTENTION;
-        return PLMM_OK;
-    }
-    *targets = 0;
-    for (const char *p = text; *p != '\0';) {
-        size_t n = strcspn(p, ",");
-        plmm_status rc = plmm_target_parse(p, n, targets, err);
-        if (rc != PLMM_OK) {
-            return plmm_fail_in(err, rc, "--targets takes all, attention or a list");
-        }
-        p += n;
-        p += *p == ',';
-    }
-    return PLMM_OK;
-}
-
 static plmm_status make_adapter(job *j, plmm_error *err)
 {
     plmm_lora_spec spec = {.rank = (uint32_t)plmm_cli_int(j->a, "rank"),
@@ -101,15 +81,20 @@ static plmm_status prepare(job *j, plmm_error *err)
 {
     size_t longest = dataset_longest(&j->train), held = dataset_longest(&j->held);
     longest = longest > held ? longest : held;
+    bool mezo = plmm_cli_real(j->a, "mezo") > 0;
     size_t tokens = j->batches.tokens_max < 512 ? j->batches.tokens_max : 512;
     plmm_workspace_params p = {.tokens = (uint32_t)(tokens > longest ? tokens : longest),
                                .seq_max = (uint32_t)longest,
                                .rank = j->l.rank,
-                               .use = PLMM_USE_LORA};
+                               .use = mezo ? PLMM_USE_EVAL : PLMM_USE_LORA,
+                               .recompute = plmm_cli_flag(j->a, "recompute")};
     plmm_adamw_params ap = plmm_adamw_params_default();
     ap.decay = (float)plmm_cli_real(j->a, "decay");
     size_t n = plmm_adapter_count(j->adapter);
     PLMM_TRY(plmm_workspace_new(plmm_model_cfg(j->l.model), &p, &j->w, err));
+    if (mezo) {
+        return PLMM_OK;
+    }
     PLMM_TRY(plmm_adamw_new(n, &ap, &j->adamw, err));
     j->grads = plmm_alloc(n, sizeof *j->grads);
     return j->grads != NULL ? PLMM_OK
@@ -150,6 +135,13 @@ static plmm_status one_step(job *j, uint64_t i, double *loss, plmm_error *err)
         .factors = PLMM_FACTOR_AB,
         .dropout_seed = i + 1};
     batcher_next(&j->batches, &batch);
+    if (j->adamw == NULL) {
+        plmm_mezo_params mezo = {.lr = p.lr,
+                                 .eps = (float)plmm_cli_real(j->a, "mezo"),
+                                 .factors = p.factors,
+                                 .seed = (uint64_t)plmm_cli_int(j->a, "seed") << 32 ^ i};
+        return plmm_step_mezo(j->w, j->l.model, &j->l.stack, j->adapter, &batch, &mezo, loss, err);
+    }
     return plmm_step_lora(j->w, j->l.model, &j->l.stack, j->adapter, j->adamw, &batch, &p, j->grads,
                           loss, err);
 }
@@ -218,9 +210,14 @@ static plmm_status report(const job *j, plmm_error *err)
 static plmm_status run(job *j, plmm_error *err)
 {
     plmm_dtype dtype;
+    plmm_base base;
     const char *out = plmm_cli_text(j->a, "out");
     PLMM_TRY(dtype_of(plmm_cli_text(j->a, "dtype"), &dtype, err));
+    PLMM_TRY(base_of(plmm_cli_text(j->a, "base"), &base, err));
     PLMM_TRY(load_all(j->a, &j->l, err));
+    if (base != PLMM_BASE_F32) {
+        PLMM_TRY(plmm_model_freeze(j->l.model, base, err));
+    }
     PLMM_TRY(make_adapter(j, err));
     PLMM_TRY(read_data(j, err));
     PLMM_TRY(prepare(j, err));

@@ -205,6 +205,9 @@ void plmm__backward(plmm_workspace *w)
 {
     size_t d = w->cfg.dim;
     for (uint32_t l = w->cfg.layers; l-- > 0;) {
+        if (w->params.recompute && l + 1 < w->cfg.layers) { /* the last layer is still there */
+            plmm__forward_again(w, l);
+        }
         if (!feed_forward_back(w, l)) {
             return;
         }

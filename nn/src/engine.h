@@ -139,6 +139,9 @@ bool plmm__next_chunk(plmm_workspace *w, const plmm_batch *b);
 /* Runs the chunk to xf. */
 void plmm__forward(plmm_workspace *w);
 
+/* Fills what layer l's backward pass needs from its input again; changes n, act and dn. */
+void plmm__forward_again(plmm_workspace *w, uint32_t l);
+
 /* Losses of the chunk, one record a sequence from per_seq on; with gradients (scale not 0) also
  * dx. */
 void plmm__head(plmm_workspace *w, plmm_loss_sum *per_seq);

@@ -85,7 +85,8 @@ static void attention_half(plmm_workspace *w, uint32_t l)
     adapt(w, l, 1, y->mix, y->x2, c->dim);
 }
 
-static void feed_forward_half(plmm_workspace *w, uint32_t l, float *out)
+/* gu of the layer, and act. */
+static void gate_up(plmm_workspace *w, uint32_t l)
 {
     const plmm_model_config *c = &w->cfg;
     const plmm__layer *f = &w->m->layers[l];
@@ -95,9 +96,28 @@ static void feed_forward_half(plmm_workspace *w, uint32_t l, float *out)
     plmm__linear(&f->gate_up, rows, w->n, y->gu, 2 * h, false, w->scratch);
     adapt(w, l, 2, w->n, y->gu, 2 * h);
     w->k->silu_mul(rows, h, y->gu, w->act);
+}
+
+static void feed_forward_half(plmm_workspace *w, uint32_t l, float *out)
+{
+    const plmm_model_config *c = &w->cfg;
+    const plmm__layer *f = &w->m->layers[l];
+    plmm__acts *y = &w->acts[l];
+    size_t rows = w->chunk.count;
+    gate_up(w, l);
     memcpy(out, y->x2, rows * c->dim * sizeof *out);
     plmm__linear(&f->down, rows, w->act, out, c->dim, true, w->scratch);
     adapt(w, l, 3, w->act, out, c->dim);
+}
+
+void plmm__forward_again(plmm_workspace *w, uint32_t l)
+{
+    attention_half(w, l);
+    if (w->pack.width[3] > 0) { /* the inner values of down's adapters */
+        feed_forward_half(w, l, w->dn);
+    } else {
+        gate_up(w, l);
+    }
 }
 
 void plmm__forward(plmm_workspace *w)

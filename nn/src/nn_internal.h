@@ -87,6 +87,9 @@ plmm_status plmm__model_outline(const plmm_model_config *cfg, plmm_model **out,
  */
 void plmm__bind(plmm_model *m);
 
+/* Octets of a sealed or frozen model's weights and angles. */
+size_t plmm__base_bytes(const plmm_model_config *c, plmm_base base);
+
 /* out[in] = row i of w, as products see it. */
 void plmm__matrix_row(const plmm__matrix *w, size_t i, float *out);
 

@@ -4,6 +4,7 @@
 
 #include "engine.h"
 #include "plmm/alloc.h"
+#include "plmm/rng.h"
 
 struct plmm_adamw {
     plmm_adamw_params params;
@@ -156,6 +157,42 @@ plmm_status plmm_step_lora(plmm_workspace *w, const plmm_model *m, const plmm_st
         *loss = targets > 0 ? sum.nll / (double)targets : 0.0;
     }
     return PLMM_OK;
+}
+
+/* The factors += size z. */
+static void move(plmm_adapter *a, const plmm_mezo_params *p, double size)
+{
+    plmm_rng r;
+    size_t at = 0, n = 0;
+    plmm_adapter_range(a, p->factors, &at, &n);
+    float *x = plmm_adapter_params(a) + at;
+    plmm_rng_init(&r, p->seed, 0);
+    for (size_t i = 0; i < n; i++) {
+        x[i] = (float)((double)x[i] + size * plmm_rng_normal(&r));
+    }
+}
+
+plmm_status plmm_step_mezo(plmm_workspace *w, const plmm_model *m, const plmm_stack *stack,
+                           plmm_adapter *trained, const plmm_batch *b, const plmm_mezo_params *p,
+                           double *loss, plmm_error *err)
+{
+    double eps = (double)p->eps, targets = (double)plmm_batch_targets(b);
+    plmm_loss_sum above = {0}, below = {0};
+    PLMM_ASSERT(stack->count > 0 && stack->adapters[stack->count - 1] == trained && p->eps > 0);
+    move(trained, p, eps);
+    plmm_status rc = plmm_loss(w, m, stack, b, &above, err);
+    move(trained, p, -2 * eps);
+    rc = rc != PLMM_OK ? rc : plmm_loss(w, m, stack, b, &below, err);
+    double slope = rc == PLMM_OK && targets > 0 ? (above.nll - below.nll) / targets / (2 * eps) : 0;
+    if (rc == PLMM_OK && !isfinite(slope)) {
+        rc = plmm_fail(err, PLMM_ERR_RANGE, "cannot take a step: the loss is not finite");
+        slope = 0;
+    }
+    move(trained, p, eps - (double)p->lr * slope);
+    if (loss != NULL) {
+        *loss = targets > 0 ? (above.nll + below.nll) / targets / 2 : 0.0;
+    }
+    return rc;
 }
 
 plmm_status plmm_step_full(plmm_shards *s, plmm_pool *pool, plmm_model *m, plmm_adamw *o,

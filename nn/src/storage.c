@@ -341,6 +341,30 @@ plmm_status plmm_model_new_frozen(const plmm_model_config *cfg, plmm_base base,
     return PLMM_OK;
 }
 
+size_t plmm__base_bytes(const plmm_model_config *c, plmm_base base)
+{
+    size_t d = c->dim, q = plmm__q_dim(c), h = c->hidden;
+    plmm__layer layer = {.qkv = {.out = plmm__qkv_dim(c), .in = d},
+                         .o = {.out = d, .in = q},
+                         .gate_up = {.out = 2 * h, .in = d},
+                         .down = {.out = d, .in = h}};
+    plmm_model m = {.cfg = *c, .layers = &layer, .embed = {.out = c->vocab, .in = d}};
+    m.head = m.embed;
+    plmm__arena a = {0}, with = {0}, angles = {0};
+    (void)plmm__carve_floats(&angles, (size_t)c->context * 2, c->head_dim / 2);
+    if (base == PLMM_BASE_F32) { /* the block and its panels */
+        size_t numbers =
+            layer.qkv.out * d + d * q + 3 * h * d + 2 * d + (c->qkv_bias ? plmm__qkv_dim(c) : 0);
+        size_t all = c->layers * numbers + d + (c->tied ? 1 : 2) * (size_t)c->vocab * d;
+        return 2 * all * sizeof(float) + angles.used;
+    }
+    m.cfg.layers = 0; /* once without layers, once with one */
+    store_all(&m, &a, base, false);
+    m.cfg.layers = 1;
+    store_all(&m, &with, base, false);
+    return a.used + c->layers * (with.used - a.used) + angles.used;
+}
+
 plmm_base plmm_model_base(const plmm_model *m)
 {
     return m->base;

@@ -9,7 +9,6 @@ static void carve_acts(plmm_workspace *w, plmm__arena *a, plmm__acts *y)
 {
     const plmm_model_config *c = &w->cfg;
     size_t t = w->params.tokens;
-    y->x = plmm__carve_floats(a, t, c->dim);
     y->rstd1 = plmm__carve_floats(a, t, 1);
     y->qkv = plmm__carve_floats(a, t, plmm__qkv_dim(c));
     y->probs = plmm__carve_floats(a, t * c->heads, plmm__round16(w->params.seq_max));
@@ -53,9 +52,12 @@ static void carve_all(plmm_workspace *w, plmm__arena *a)
     const plmm_model_config *c = &w->cfg;
     size_t t = w->params.tokens;
     bool back = w->params.use != PLMM_USE_EVAL;
-    plmm__acts y = {0};
+    plmm__acts y = {0}; /* layers that share their memory have equal pointers */
     for (uint32_t l = 0; l < c->layers; l++) {
         if (l == 0 || back) {
+            y.x = plmm__carve_floats(a, t, c->dim);
+        }
+        if (l == 0 || (back && !w->params.recompute)) {
             carve_acts(w, a, &y);
         }
         if (w->acts != NULL) {
@@ -120,6 +122,27 @@ size_t plmm_workspace_bytes(const plmm_model_config *cfg, const plmm_workspace_p
     plmm__arena a = {0};
     carve_all(&w, &a);
     return a.overflow ? SIZE_MAX : a.used + sizeof w + cfg->layers * sizeof *w.acts;
+}
+
+plmm_train_memory plmm_train_memory_of(const plmm_model_config *cfg, plmm_base base,
+                                       const plmm_lora_spec *spec, const plmm_workspace_params *p)
+{
+    plmm_workspace_params wp = *p;
+    size_t floats = 0;
+    wp.rank = spec->rank;
+    for (unsigned t = 0; t < PLMM_TARGETS; t++) {
+        size_t out = 0, in = 0;
+        plmm_target_shape(cfg, t, &out, &in);
+        floats += (spec->targets >> t & 1) != 0 ? (out + in) * spec->rank * cfg->layers : 0;
+    }
+    plmm_train_memory m = {.base = plmm__base_bytes(cfg, base),
+                           .workspace = plmm_workspace_bytes(cfg, &wp),
+                           .adapter = floats * sizeof(float),
+                           .moments = 2 * floats * sizeof(float),
+                           .gradients = floats * sizeof(float)};
+    size_t rest = m.base + m.adapter + m.moments + m.gradients;
+    m.total = m.workspace > SIZE_MAX - rest ? SIZE_MAX : m.workspace + rest;
+    return m;
 }
 
 plmm_status plmm_workspace_new(const plmm_model_config *cfg, const plmm_workspace_params *p,

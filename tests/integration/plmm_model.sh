@@ -43,6 +43,21 @@ done
     --quiet >"$dir/train.json"
 "$tool" train "$dir/m" "$dir/rows.jsonl" --out "$dir/a2" --steps 60 --lr 0.005 --quiet >/dev/null
 cmp -s "$dir/a/adapter_model.safetensors" "$dir/a2/adapter_model.safetensors" || say "equal seeds, unequal adapters"
+"$tool" train "$dir/m" "$dir/rows.jsonl" --out "$dir/a2" --steps 60 --lr 0.005 --recompute --quiet >/dev/null
+cmp -s "$dir/a/adapter_model.safetensors" "$dir/a2/adapter_model.safetensors" || say "computing twice changes the adapter"
+for base in bf16 int8 int4; do
+    "$tool" train "$dir/m" "$dir/rows.jsonl" --out "$dir/a2" --steps 60 --lr 0.005 --base $base --quiet >/dev/null
+    "$tool" eval "$dir/m" "$dir/rows.jsonl" --adapter "$dir/a2" --json --quiet --max-new 16 >"$dir/eval.json"
+    grep -q '"exact_match":\(1\|0.[6-9]\)' "$dir/eval.json" || say "trained over $base: $(cat "$dir/eval.json")"
+done
+"$tool" train "$dir/m" "$dir/rows.jsonl" --out "$dir/a2" --steps 3 --mezo 0.001 --lr 0.0001 --quiet >"$dir/log"
+grep -q "in 3 steps" "$dir/log" || say "forward passes alone: $(cat "$dir/log")"
+"$tool" info "$dir/m" --train --base int4 >"$dir/log"
+"$tool" info "$dir/m" --train --base int4 --recompute >"$dir/log2"
+[ "$(awk '/workspace/ {print $4 * 100}' "$dir/log2")" -lt "$(awk '/workspace/ {print $4 * 100}' "$dir/log")" ] ||
+    say "--recompute announces no less: $(cat "$dir/log2")"
+refuse "must be f32, bf16, int8 or int4" train "$dir/m" "$dir/rows.jsonl" --out "$dir/a2" --base int3
+refuse "must be f32, bf16, int8 or int4" info "$dir/m" --train --base q8
 "$tool" eval "$dir/m" "$dir/rows.jsonl" --adapter "$dir/a" --json --quiet --max-new 16 >"$dir/eval.json"
 grep -q '"exact_match":1' "$dir/eval.json" || say "the taught answers are not given: $(cat "$dir/eval.json")"
 grep -q '"blue":{"dialogues":4' "$dir/eval.json" || say "no row for a domain: $(cat "$dir/eval.json")"

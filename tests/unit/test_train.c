@@ -327,6 +327,130 @@ static void test_steps(void)
     free(before);
 }
 
+static plmm_workspace *train_workspace(const plmm_model_config *c, bool recompute)
+{
+    plmm_workspace *w = NULL;
+    plmm_workspace_params p = {
+        .tokens = 64, .seq_max = 36, .rank = 12, .use = PLMM_USE_FULL, .recompute = recompute};
+    PLMM_ASSERT(plmm_workspace_new(c, &p, &w, NULL) == PLMM_OK);
+    return w;
+}
+
+/* Computing activations again changes no bit, with dropout, any targets, and for the base. */
+static void test_recompute(uint32_t targets)
+{
+    plmm_model_config c = tiny_config();
+    c.layers = 4;
+    plmm_model *m = tiny_model(&c, 8);
+    plmm_lora_spec spec = {.targets = targets, .rank = 4, .alpha = 4, .dropout = 0.25f};
+    plmm_adapter *a = NULL;
+    plmm_error err;
+    plmm_rng r;
+    plmm_rng_init(&r, 1, 1);
+    PLMM_ASSERT(plmm_adapter_new(&c, &spec, &a, &err) == PLMM_OK);
+    tiny_disturb(plmm_adapter_params(a), plmm_adapter_count(a), 0.2, &r);
+    const plmm_adapter *one[] = {a};
+    plmm_stack stack = {one, 1};
+    size_t n = plmm_model_count(m);
+    float *g[4];
+    for (int i = 0; i < 4; i++) {
+        plmm_workspace *w = train_workspace(&c, i % 2 == 1);
+        plmm_loss_sum s = {0};
+        g[i] = calloc(n, sizeof **g);
+        plmm_status rc =
+            i < 2 ? plmm_grad_lora(w, m, &stack, PLMM_FACTOR_AB, &tb.b, 1, 5, g[i], &s, &err)
+                  : plmm_grad_full(w, m, &tb.b, 1, g[i], &s, &err);
+        CHECK(rc == PLMM_OK, "gradients: %s", err.msg);
+        plmm_workspace_free(w);
+    }
+    CHECK(memcmp(g[0], g[1], n * sizeof **g) == 0, "targets %u: adapters", targets);
+    CHECK(memcmp(g[2], g[3], n * sizeof **g) == 0, "the base");
+    plmm_workspace_params p = {.tokens = 64, .seq_max = 36, .rank = 4, .use = PLMM_USE_LORA}, q = p;
+    q.recompute = true;
+    CHECK(plmm_workspace_bytes(&c, &q) < plmm_workspace_bytes(&c, &p) * 3 / 4, "it takes less");
+    for (int i = 0; i < 4; i++) {
+        free(g[i]);
+    }
+    plmm_adapter_free(a);
+    plmm_model_free(m);
+}
+
+/* Forward passes alone learn the batch, repeatably and from an evaluation workspace; what is not
+ * trained does not move. */
+static void test_mezo(void)
+{
+    plmm_model_config c = tiny_config();
+    plmm_model *m = tiny_model(&c, 9);
+    plmm_workspace *w = tiny_workspace(&c, 64, 36, PLMM_USE_EVAL);
+    plmm_adapter *a[2];
+    plmm_error err;
+    double first = 0, last = 0;
+    for (int k = 0; k < 2; k++) {
+        a[k] = tiny_adapter(&c, PLMM_LORA_ALL, 4, 1);
+        plmm_adapter_init(a[k], 1);
+        const plmm_adapter *one[] = {a[k]};
+        plmm_stack stack = {one, 1};
+        plmm_alloc_fail_at(0); /* a step allocates nothing */
+        for (uint64_t i = 0; i < 300; i++) {
+            plmm_mezo_params p = {
+                .lr = 2e-3f, .eps = 1e-3f, .factors = PLMM_FACTOR_B, .seed = i + 1};
+            CHECK(plmm_step_mezo(w, m, &stack, a[k], &tb.b, &p, i == 0 ? &first : &last, &err) ==
+                      PLMM_OK,
+                  "step: %s", err.msg);
+        }
+        plmm_alloc_fail_at(-1);
+    }
+    size_t n = plmm_adapter_count(a[0]), at = 0, rest = 0;
+    CHECK(memcmp(plmm_adapter_weights(a[0]), plmm_adapter_weights(a[1]), n * sizeof(float)) == 0,
+          "repeats");
+    CHECK(last < 0.97 * first, "loss falls from %g to %g", first, last);
+    plmm_adapter_init(a[1], 1);
+    plmm_adapter_range(a[0], PLMM_FACTOR_A, &at, &rest);
+    CHECK(memcmp(plmm_adapter_weights(a[0]) + at, plmm_adapter_weights(a[1]) + at,
+                 rest * sizeof(float)) == 0,
+          "A is frozen");
+    plmm_workspace_free(w);
+    plmm_adapter_free(a[0]);
+    plmm_adapter_free(a[1]);
+    plmm_model_free(m);
+}
+
+/* The slope that MeZO moves along is the gradient's. */
+static void test_mezo_slope(void)
+{
+    plmm_model_config c = tiny_config();
+    plmm_model *m = tiny_model(&c, 10);
+    plmm_workspace *w = tiny_workspace(&c, 64, 36, PLMM_USE_LORA);
+    plmm_adapter *a = tiny_adapter(&c, PLMM_LORA_ALL, 2, 1), *b = NULL;
+    const plmm_adapter *one[] = {a};
+    plmm_stack stack = {one, 1};
+    plmm_error err;
+    size_t n = plmm_adapter_count(a);
+    float *g = calloc(n, sizeof *g);
+    plmm_loss_sum s = {0};
+    plmm_mezo_params p = {.lr = 1, .eps = 1e-3f, .factors = PLMM_FACTOR_AB, .seed = 3};
+    PLMM_ASSERT(plmm_adapter_clone(a, &b, &err) == PLMM_OK);
+    float scale = 1.0f / (float)plmm_batch_targets(&tb.b);
+    CHECK(plmm_grad_lora(w, m, &stack, PLMM_FACTOR_AB, &tb.b, scale, 0, g, &s, &err) == PLMM_OK,
+          "gradient");
+    CHECK(plmm_step_mezo(w, m, &stack, a, &tb.b, &p, NULL, &err) == PLMM_OK, "step");
+    plmm_rng r;
+    plmm_rng_init(&r, 3, 0);
+    double slope = 0, moved = 0, norm = 0;
+    for (size_t i = 0; i < n; i++) {
+        double z = plmm_rng_normal(&r);
+        slope += z * (double)g[i];
+        moved += z * ((double)plmm_adapter_weights(b)[i] - (double)plmm_adapter_weights(a)[i]);
+        norm += z * z;
+    }
+    CHECK(fabs(moved / norm / slope - 1) < 0.03, "moved %g, slope %g", moved / norm, slope);
+    free(g);
+    plmm_workspace_free(w);
+    plmm_adapter_free(a);
+    plmm_adapter_free(b);
+    plmm_model_free(m);
+}
+
 static void test_full_steps(void)
 {
     plmm_model_config c = tiny_config();
@@ -471,6 +595,10 @@ int main(void)
     test_dropout();
     test_dropout_slope();
     test_steps();
+    test_recompute(PLMM_LORA_ALL);
+    test_recompute(PLMM_LORA_Q | PLMM_LORA_V);
+    test_mezo();
+    test_mezo_slope();
     test_full_steps();
     test_schedule_and_clip();
     test_refusals();

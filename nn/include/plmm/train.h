@@ -44,12 +44,30 @@ typedef struct plmm_workspace_params {
     uint32_t seq_max; /* longest sequence, 1..tokens */
     uint32_t rank;    /* sum of the ranks in the deepest stack that will be used; 0: no adapters */
     plmm_workspace_use use;
+    /* Keep of each layer only its input and compute the rest again on the way back: the same
+     * results to the bit for a fraction of the memory and a third more time. */
+    bool recompute;
 } plmm_workspace_params;
 
 typedef struct plmm_workspace plmm_workspace;
 
 /* Bytes that plmm_workspace_new() will take; SIZE_MAX on overflow. */
 size_t plmm_workspace_bytes(const plmm_model_config *cfg, const plmm_workspace_params *p);
+
+/* What training an adapter takes, in octets, all of it allocated before the first step. */
+typedef struct plmm_train_memory {
+    size_t base;      /* sealed f32 weights, or frozen ones; and the rotary angles */
+    size_t workspace; /* one a thread */
+    size_t adapter;   /* one a device: the trained factors */
+    size_t moments;   /* one a device that keeps them between rounds: AdamW's */
+    size_t gradients; /* one a thread */
+    size_t total;     /* of one device on one thread; SIZE_MAX on overflow */
+} plmm_train_memory;
+
+/* For a model of this shape kept as `base`, an adapter of this spec (a fine one) and no other. p->rank
+ * is taken from the spec. */
+plmm_train_memory plmm_train_memory_of(const plmm_model_config *cfg, plmm_base base,
+                                       const plmm_lora_spec *spec, const plmm_workspace_params *p);
 
 /* For models of exactly this shape. PLMM_ERR_RANGE for sizes outside the ranges above;
  * PLMM_ERR_NOMEM. */
@@ -206,7 +224,24 @@ plmm_status plmm_step_lora(plmm_workspace *w, const plmm_model *m, const plmm_st
                            const plmm_step_params *p, float *grads, double *loss,
                            plmm_error *err) PLMM_NODISCARD;
 
-/* The same for the base by shards, sealing the model afterwards. */
+typedef struct plmm_mezo_params {
+    float lr;
+    float eps;           /* size of the perturbation, > 0; usually 1e-3 */
+    plmm_factor factors; /* what is trained */
+    uint64_t seed;       /* names the perturbation: use a new one for each step */
+} plmm_mezo_params;
+
+/* A step without a backward pass (MeZO: Malladi et al., "Fine-Tuning Language Models with Just Forward
+ * Passes", 2023, algorithm 1): the slope g of the mean loss along a normal vector z drawn from seed,
+ * from two losses at +-eps z, then factors -= lr g z. z is drawn again each time it is needed, so a
+ * step needs a workspace for evaluation and no memory beside the adapter. Factors differ from their
+ * values before +-eps z by rounding. *loss (may be NULL) is the mean of the two. `trained` must be the
+ * last of the stack. On failure the adapter is as far as it came within rounding of what it was. */
+plmm_status plmm_step_mezo(plmm_workspace *w, const plmm_model *m, const plmm_stack *stack,
+                           plmm_adapter *trained, const plmm_batch *b, const plmm_mezo_params *p,
+                           double *loss, plmm_error *err) PLMM_NODISCARD;
+
+/* plmm_step_lora() for the base by shards, sealing the model afterwards. */
 plmm_status plmm_step_full(plmm_shards *s, plmm_pool *pool, plmm_model *m, plmm_adamw *o,
                            const plmm_batch *b, const plmm_step_params *p, float *grads,
                            double *loss, plmm_error *err) PLMM_NODISCARD;
