@@ -65,6 +65,10 @@ static const plmm_config_key keys[] = {
     PLMM_CONFIG_ENUM(node_config, stream, "round.stream", "auto", streams,
                      "what masks are made of; auto: AES-256-CTR where this processor has "
                      "instructions for it, else ChaCha20"),
+    PLMM_CONFIG_U32(node_config, epoch_rounds, "round.epoch_rounds", "16", 1, PLMM_EPOCH_ROUNDS,
+                    "oneshot: rounds that one sealed roster serves, as long as enough of its "
+                    "devices come; who is not on it waits for the next seal; 1: each round is "
+                    "sealed"),
     PLMM_CONFIG_U32(node_config, gather_ms, "round.gather_ms", "30000", 100, 86400000,
                     "how long to wait for devices, at most"),
     PLMM_CONFIG_U32(node_config, phase_ms, "round.phase_ms", "10000", 100, 3600000,

@@ -31,7 +31,7 @@ typedef struct node_config {
     double alpha;
     char targets[PLMM_TARGETS][16];
     uint32_t targets_n;
-    uint32_t cohort, n_min, roster_min, eligible, checkins_max;
+    uint32_t cohort, n_min, roster_min, eligible, checkins_max, epoch_rounds;
     double gamma, delta, over;
     uint32_t sigma, eta;
     uint32_t stream;         /* 0: the best here; else plmm_stream */

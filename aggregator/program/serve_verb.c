@@ -240,6 +240,7 @@ static plmm_status run(server *s, plmm_cli_args *a, plmm_error *err)
         .vector_max = vector_max(s),
         .registrar = s->n.config.registrar[0] != '\0' ? s->n.config.registrar : s->n.registrar_at,
         .eligible = eligible(&s->n.config),
+        .epoch_rounds = s->n.config.epoch_rounds,
         .store = s->n.store,
         .hooks = {s, prepare, publish, find_version, read_version, released, tree, published},
         .rounds = (uint32_t)plmm_cli_int(a, "rounds"),

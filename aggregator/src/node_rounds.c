@@ -109,6 +109,25 @@ plmm_status plmm_node_round_running(plmm_node_store *s, uint64_t *round, uint32_
     return rc;
 }
 
+plmm_status plmm_node_epoch(plmm_node_store *s, uint8_t **epoch, size_t *len, plmm_error *err)
+{
+    plmm_rows *r = NULL;
+    bool more = false;
+    PLMM_TRY(plmm_db_query(s->db, "SELECT epoch FROM epoch", NULL, 0, &r, err));
+    plmm_status rc = plmm_rows_next(r, &more, err);
+    if (rc == PLMM_OK && !more) {
+        rc = plmm_fail(err, PLMM_ERR_NOTFOUND, "no epoch is kept");
+    }
+    rc = rc == PLMM_OK ? copy_blob(r, 0, epoch, len, err) : rc;
+    plmm_rows_close(r);
+    return rc;
+}
+
+plmm_status plmm_node_epoch_drop(plmm_node_store *s, plmm_error *err)
+{
+    return plmm_db_run(s->db, "DELETE FROM epoch", NULL, 0, err);
+}
+
 static plmm_status end(plmm_node_store *s, const plmm_node_round *r, plmm_error *err)
 {
     PLMM_TRY(PLMM_DB_RUN(
@@ -127,7 +146,13 @@ static plmm_status end(plmm_node_store *s, const plmm_node_round *r, plmm_error 
                          r->attempt);
     }
     PLMM_TRY(plmm_db_run(s->db, "DELETE FROM journal", NULL, 0, err));
-    return plmm_db_run(s->db, "DELETE FROM payloads", NULL, 0, err);
+    PLMM_TRY(plmm_db_run(s->db, "DELETE FROM payloads", NULL, 0, err));
+    if (r->state == PLMM_NODE_ABORTED) {
+        return plmm_node_epoch_drop(s, err);
+    }
+    return r->epoch == NULL ? PLMM_OK
+                            : PLMM_DB_RUN(s->db, err, "INSERT OR REPLACE INTO epoch VALUES(1, ?1)",
+                                          plmm_arg_b(r->epoch, r->epoch_len));
 }
 
 plmm_status plmm_node_round_end(plmm_node_store *s, const plmm_node_round *r, plmm_error *err)

@@ -41,6 +41,7 @@ static const char *const steps[] = {
     "ALTER TABLE rounds ADD COLUMN sealed INTEGER NOT NULL DEFAULT 0;",
     "CREATE TABLE barred(device INTEGER PRIMARY KEY, until INTEGER NOT NULL) STRICT;",
     "CREATE TABLE part(device INTEGER PRIMARY KEY, round INTEGER NOT NULL) STRICT;",
+    "CREATE TABLE epoch(one INTEGER PRIMARY KEY CHECK(one = 1), epoch BLOB NOT NULL) STRICT;",
 };
 static const plmm_db_schema schema = {.name = "aggregator state",
                                       .application = 0x706c6d41, /* "plmA" */

@@ -16,6 +16,7 @@ enum {
     WAIT_MAX_MS = 500,
     BURST = 256,
     BUSY_MS = 50,
+    SHELF = 4,      /* the present roster, the one before, those that are being gathered */
     KNOWN = 1 << 18 /* devices, of which the process remembers who they are */
 };
 
@@ -68,6 +69,7 @@ static plmm_status open_all(plmm__serve *s, plmm_error *err)
     const plmm_agg_config *round = &s->c->round;
     PLMM_TRY(plmm_known_new(&s->known, &round->key, &round->registrar, round->params.expert, KNOWN,
                             err));
+    PLMM_TRY(plmm_shelf_new(&s->shelf, SHELF, err));
     plmm_hub_config hub = {.url = url, .slots = s->c->slots, .request_max = request_max(s->c)};
     PLMM_TRY(plmm_hub_open(&s->hub, &hub, err));
     PLMM_TRY(plmm__registrar_start(s, err));
@@ -92,6 +94,7 @@ static void close_all(plmm__serve *s)
     plmm__round_free(s);
     plmm__peers_free(&s->peers);
     plmm_known_free(s->known);
+    plmm_shelf_free(s->shelf);
     plmm_free(s->due);
     plmm_free(s->later.v);
 }
@@ -176,6 +179,10 @@ static plmm_status check(const plmm_serve_config *c, plmm_error *err)
     if (c->vector_max < 1 || c->vector_max > PLMM_VECTOR_MAX) {
         return plmm_fail(err, PLMM_ERR_RANGE, "vector_max is %u, must be 1..%d", c->vector_max,
                          PLMM_VECTOR_MAX);
+    }
+    if (c->epoch_rounds > PLMM_EPOCH_ROUNDS) {
+        return plmm_fail(err, PLMM_ERR_RANGE, "epoch_rounds is %u, must be at most %d",
+                         c->epoch_rounds, PLMM_EPOCH_ROUNDS);
     }
     if (c->hold_ms < 10 || c->hold_ms > 600000) {
         return plmm_fail(err, PLMM_ERR_RANGE, "hold_ms is %u, must be 10..600000", c->hold_ms);

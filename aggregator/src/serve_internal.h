@@ -35,6 +35,7 @@ typedef struct plmm__machine {
     plmm_agg_round *m;
     uint64_t round;
     uint32_t attempt;
+    uint8_t *epoch;    /* that it goes on with, or NULL */
     uint64_t *resting; /* who must not take part in it, or NULL */
 } plmm__machine;
 
@@ -84,6 +85,7 @@ struct plmm__serve {
     uint64_t phase_since;
     uint32_t step_ms[PLMM_AGG_PHASES];
 
+    plmm_shelf *shelf;
     plmm__sealer *sealer;
     plmm__registry registry;
 
@@ -127,6 +129,17 @@ plmm_status plmm__round_step(plmm__serve *s, uint32_t i, const plmm_agg_event *e
 void plmm__round_flush(plmm__serve *s);
 void plmm__round_tick(plmm__serve *s);
 void plmm__round_job_done(plmm__serve *s);
+
+/* ---- serve_epoch.c ---- */
+
+/* Lets the round of *config, whose parameters are made, go on with the epoch that is kept, or drops
+ * that if it cannot. Gives config->epoch, a new block, and roster_min; NULL: the round is sealed. */
+plmm_status plmm__epoch_begin(plmm__serve *s, plmm_agg_config *config, plmm_error *err);
+/* After a restart: the epoch that the running round of *config goes on with, if any. */
+plmm_status plmm__epoch_again(plmm__serve *s, plmm_agg_config *config, plmm_error *err);
+/* What machine m leaves for later rounds, a new block; NULL: nothing. */
+plmm_status plmm__epoch_left(plmm__serve *s, const plmm_agg_round *m, uint8_t **epoch, size_t *len,
+                             plmm_error *err);
 
 /* ---- serve_registrar.c ---- */
 plmm_status plmm__registrar_start(plmm__serve *s, plmm_error *err);

@@ -92,6 +92,7 @@ static void free_machine(plmm__machine *m)
 {
     plmm_agg_round_free(m->m);
     plmm_free(m->resting);
+    plmm_free(m->epoch);
     *m = (plmm__machine){0};
 }
 
@@ -117,7 +118,8 @@ static plmm_status add_tree(plmm__serve *s, plmm_agg_config *config, uint64_t **
     return PLMM_OK;
 }
 
-/* Makes the machine of *config the present one; the present one becomes the one before. */
+/* Makes the machine of *config the present one; the present one becomes the one before. config->epoch
+ * is the machine's then, or freed. */
 static plmm_status install_machine(plmm__serve *s, plmm_agg_config *config, plmm_error *err)
 {
     uint64_t *resting = NULL;
@@ -131,7 +133,10 @@ static plmm_status install_machine(plmm__serve *s, plmm_agg_config *config, plmm
             : plmm_fail(err, PLMM_ERR_NOMEM, "out of memory for a sum of %zu lanes", lanes);
     rc = rc == PLMM_OK ? plmm_agg_round_new(&m, config, err) : rc;
     plmm_wipe(&config->tree, sizeof config->tree);
+    uint8_t *epoch = (uint8_t *)(uintptr_t)config->epoch;
     if (rc != PLMM_OK) {
+        plmm_free(epoch);
+        config->epoch = NULL;
         plmm_free(resting);
         plmm_free(sum);
         plmm_free(survivors);
@@ -143,7 +148,8 @@ static plmm_status install_machine(plmm__serve *s, plmm_agg_config *config, plmm
     s->lanes = lanes;
     s->cur ^= 1u;
     free_machine(&s->machines[s->cur]);
-    s->machines[s->cur] = (plmm__machine){m, config->params.round, config->params.attempt, resting};
+    s->machines[s->cur] =
+        (plmm__machine){m, config->params.round, config->params.attempt, epoch, resting};
     for (size_t i = 0; i < s->peers.cap; i++) {
         s->peers.v[i].waiting[s->cur] = 0;
     }
@@ -183,11 +189,13 @@ plmm_status plmm__round_begin(plmm__serve *s, plmm_error *err)
     s->begun_ms = plmm_clock_wall_ms();
     config.link = s->registry.link;
     config.known = s->known;
+    config.shelf = s->shelf;
     uint32_t eligible = 0;
     plmm_status rc = plmm__registrar_rate(s, &config.params.rate, &eligible, err);
     rc = rc == PLMM_OK ? next_name(s, &config.params, err) : rc;
     rc = rc == PLMM_OK ? s->c->hooks.prepare(s->c->hooks.ctx, &config.params, err) : rc;
     rc = rc == PLMM_OK ? plmm_seed_system(&ev.seed, err) : rc;
+    rc = rc == PLMM_OK ? plmm__epoch_begin(s, &config, err) : rc;
     rc = rc == PLMM_OK ? install_machine(s, &config, err) : rc;
     if (rc == PLMM_OK) {
         size_t len = config_encode(saved, &config);
@@ -198,9 +206,10 @@ plmm_status plmm__round_begin(plmm__serve *s, plmm_error *err)
         s->running = true;
         rc = plmm__round_step(s, s->cur, &ev, err);
         plmm_log(PLMM_LOG_INFO, "round.begin",
-                 "round=%llu attempt=%u cohort=%u eligible=%u rate=%u lanes=%zu",
+                 "round=%llu attempt=%u cohort=%u eligible=%u rate=%u lanes=%zu sealed=%d",
                  (unsigned long long)config.params.round, config.params.attempt,
-                 config.params.cohort, eligible, config.params.rate, s->lanes);
+                 config.params.cohort, eligible, config.params.rate, s->lanes,
+                 config.epoch == NULL);
     }
     plmm_wipe(&config.key, sizeof config.key);
     plmm_wipe(&ev.seed, sizeof ev.seed);
@@ -278,7 +287,13 @@ static void end_round(plmm__serve *s, plmm_node_state state, plmm_abort reason, 
                          .sealed = st.spent};
     memcpy(r.step_ms, s->step_ms, sizeof r.step_ms);
     (void)snprintf(r.text, sizeof r.text, "%s", text);
-    plmm_status rc = plmm_node_round_end(s->c->store, &r, &err);
+    uint8_t *epoch = NULL;
+    plmm_status rc = state != PLMM_NODE_PUBLISHED
+                         ? PLMM_OK
+                         : plmm__epoch_left(s, m->m, &epoch, &r.epoch_len, &err);
+    r.epoch = epoch;
+    rc = rc == PLMM_OK ? plmm_node_round_end(s->c->store, &r, &err) : rc;
+    plmm_free(epoch);
     if (rc != PLMM_OK) {
         plmm__serve_fail(s, rc, &err);
     }
@@ -604,7 +619,9 @@ static plmm_status rebuild(plmm__serve *s, uint64_t round, uint32_t attempt, con
 {
     plmm_agg_config config = s->c->round;
     config.known = s->known;
+    config.shelf = s->shelf;
     plmm_status rc = config_decode(&config, round, attempt, saved, len, err);
+    rc = rc == PLMM_OK ? plmm__epoch_again(s, &config, err) : rc;
     rc = rc == PLMM_OK ? install_machine(s, &config, err) : rc;
     plmm_wipe(&config.key, sizeof config.key);
     return rc;

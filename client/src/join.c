@@ -20,6 +20,7 @@ enum {
     ANSWER_MS = 10000, /* a request with frames is answered at once: longer, and it is lost */
     HELD_MS = 60000,   /* an empty one is held for a while */
     FETCH_TRIES = 5,
+    SHELF = 2,      /* the round's roster, and the one before */
     CHANNELS = 4096 /* pairs that are remembered, 96 octets each */
 };
 
@@ -44,7 +45,10 @@ typedef struct join {
     plmm_key frames; /* SECRET: of the frames with the aggregator */
     plmm_line *line;
     plmm_client_round *m;
-    plmm_account spent;      /* privacy, in all rounds with this expert */
+    plmm_account spent; /* privacy, in all rounds with this expert */
+    plmm_shelf *shelf;
+    uint8_t *epoch; /* of one-shot rounds, or NULL */
+    size_t epoch_len;
     plmm_channels *channels; /* SECRET: with other devices; changed by the step that ends a round */
     outbox out;
     uint8_t *vector; /* the masked one, as stored */
@@ -134,7 +138,7 @@ static plmm_status append(join *j, const plmm_client_action *a, plmm_error *err)
     return PLMM_OK;
 }
 
-/* Writes an outcome, and the channels as they are now. */
+/* Writes an outcome, the channels as they are now, and what the machine leaves of an epoch. */
 static plmm_status write_end(join *j, plmm_store_outcome *outcome, plmm_error *err)
 {
     size_t len = plmm_channels_bytes(j->channels);
@@ -143,9 +147,11 @@ static plmm_status write_end(join *j, plmm_store_outcome *outcome, plmm_error *e
         return plmm_fail(err, PLMM_ERR_NOMEM, "out of memory for %zu octets of channels", len);
     }
     plmm_channels_encode(j->channels, bytes);
-    plmm_store_note channels = {"channels", bytes, len};
-    outcome->notes = &channels;
-    outcome->notes_n = 1;
+    size_t epoch_len = 0;
+    const uint8_t *epoch = plmm_client_round_epoch(j->m, &epoch_len);
+    plmm_store_note notes[] = {{"channels", bytes, len}, {"epoch", epoch, epoch_len}};
+    outcome->notes = notes;
+    outcome->notes_n = epoch != NULL ? 2 : 1;
     plmm_status rc = plmm_store_round_end(j->c->store, j->c->expert, outcome, err);
     plmm_wipe(bytes, len);
     plmm_free(bytes);
@@ -501,6 +507,9 @@ static plmm_status make_machine(join *j, plmm_error *err)
                                  .frames = j->frames,
                                  .model = j->me.manifest,
                                  .channels = j->channels,
+                                 .shelf = j->shelf,
+                                 .epoch = j->epoch,
+                                 .epoch_len = j->epoch_len,
                                  .spent = j->spent,
                                  .last_round = j->me.last_round,
                                  .last_attempt = j->me.last_attempt,
@@ -511,11 +520,21 @@ static plmm_status make_machine(join *j, plmm_error *err)
     return rc;
 }
 
+/* What the last sealed one-shot round left: the next one may go on with it. */
+static plmm_status load_epoch(join *j, plmm_error *err)
+{
+    plmm_free(j->epoch);
+    j->epoch = NULL;
+    j->epoch_len = 0;
+    return plmm_store_note_get(j->c->store, j->c->expert, "epoch", &j->epoch, &j->epoch_len, err);
+}
+
 /* A machine that goes on where the journal ends, or a new one. */
 static plmm_status start_machine(join *j, plmm_error *err)
 {
     replay r = {.j = j};
     plmm_error why = {0};
+    PLMM_TRY(load_epoch(j, err));
     PLMM_TRY(make_machine(j, err));
     j->over = j->train = j->mask = j->asked_frames = false;
     j->out.len = 0;
@@ -769,6 +788,7 @@ static plmm_status open_all(join *j, plmm_error *err)
     if (!j->c->error_feedback) { /* what was kept is of no use, and tells of the device's data */
         PLMM_TRY(plmm_store_residual_forget(j->c->store, j->c->expert, err));
     }
+    PLMM_TRY(plmm_shelf_new(&j->shelf, SHELF, err));
     size_t reply_max = (size_t)PLMM_ROSTER_MAX + (1 << 20);
     PLMM_TRY(plmm_line_open(&j->line, url, reply_max, err));
     j->joined_ms = plmm_clock_ms();
@@ -788,6 +808,8 @@ static plmm_status close_all(join *j, plmm_status rc)
     plmm_line_close(j->line);
     plmm_channels_free(j->channels);
     forget_residual(j);
+    plmm_shelf_free(j->shelf);
+    plmm_free(j->epoch);
     forget_vector(j);
     plmm_free(j->out.v);
     plmm_wipe(&j->frames, sizeof j->frames);

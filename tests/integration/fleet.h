@@ -366,6 +366,7 @@ static inline int fleet_serve(char *dir, uint32_t port, uint32_t rounds, uint32_
         .url = url,
         .eligible = cohort,
         .round = fleet_round(step_ms, cohort),
+        .epoch_rounds = fleet_number("FLEET_EPOCH", 0),
         .vector_max = FLEET_LENGTH,
         .registrar = registrar,
         .hooks = {dir, fleet_prepare, fleet_on_sum, fleet_find, fleet_read, NULL, NULL, NULL},
@@ -374,7 +375,7 @@ static inline int fleet_serve(char *dir, uint32_t port, uint32_t rounds, uint32_
         .slots = 64,
         .hold_ms = 1000,
         .pause_ms = 100,
-        .linger_ms = 3000,
+        .linger_ms = fleet_number("FLEET_LINGER", 3000),
         .port_file = port_file,
     };
     plmm_status rc = plmm_node_open(fleet_path(dir, "node.db"), &c.store, &err);

@@ -297,6 +297,49 @@ static void test_lists(void)
 
 enum { OPS = 12 };
 
+static void check_epoch(plmm_node_store *s, const char *kept)
+{
+    uint8_t *epoch = NULL;
+    size_t len = 0;
+    plmm_status rc = plmm_node_epoch(s, &epoch, &len, NULL);
+    CHECK(kept == NULL ? rc == PLMM_ERR_NOTFOUND
+                       : rc == PLMM_OK && len == strlen(kept) && memcmp(epoch, kept, len) == 0,
+          "kept: %s", kept != NULL ? kept : "nothing");
+    plmm_free(epoch);
+}
+
+/* What a round leaves for later ones is kept with its end, over those that leave nothing, until one
+ * is aborted. */
+static void test_epoch(void)
+{
+    static const struct {
+        plmm_node_state state;
+        const char *leaves, *kept;
+    } row[] = {{PLMM_NODE_PUBLISHED, NULL, NULL},  {PLMM_NODE_PUBLISHED, "one", "one"},
+               {PLMM_NODE_PUBLISHED, NULL, "one"}, {PLMM_NODE_PUBLISHED, "other", "other"},
+               {PLMM_NODE_ABORTED, NULL, NULL},    {PLMM_NODE_PUBLISHED, "last", "last"}};
+    plmm_error err = {0};
+    fresh_file();
+    plmm_node_store *s = open_store();
+    for (size_t i = 0; i < COUNT(row); i++) {
+        plmm_node_round r = {.round = i + 1,
+                             .attempt = 1,
+                             .state = row[i].state,
+                             .text = "",
+                             .epoch = (const uint8_t *)row[i].leaves,
+                             .epoch_len = row[i].leaves != NULL ? strlen(row[i].leaves) : 0};
+        CHECK(plmm_node_round_begin(s, i + 1, 1, NULL, 0, 7, &err) == PLMM_OK &&
+                  plmm_node_round_end(s, &r, &err) == PLMM_OK,
+              "%s", err.msg);
+        plmm_node_close(s);
+        s = open_store();
+        check_epoch(s, row[i].kept);
+    }
+    CHECK(plmm_node_epoch_drop(s, &err) == PLMM_OK, "%s", err.msg);
+    check_epoch(s, NULL);
+    plmm_node_close(s);
+}
+
 static plmm_status operation(plmm_node_store *s, uint32_t i, plmm_error *err)
 {
     plmm_certificate c = certificate(i + 1);
@@ -476,6 +519,7 @@ int main(void)
     test_devices();
     test_registrar();
     test_rounds();
+    test_epoch();
     test_lists();
     test_kill();
     test_oom();

@@ -117,6 +117,8 @@ typedef struct plmm_node_round {
     uint64_t bytes_up, bytes_down;
     uint32_t step_ms[PLMM_AGG_PHASES]; /* time in each phase */
     char text[PLMM_NODE_TEXT_MAX];
+    const uint8_t *epoch; /* of plmm_node_round_end: what later rounds may go on with; else NULL */
+    size_t epoch_len;
 } plmm_node_round;
 
 /* Begins (round, attempt), with an empty journal. params are the octets that the driver rebuilds
@@ -130,7 +132,8 @@ PLMM_NODISCARD plmm_status plmm_node_round_running(plmm_node_store *s, uint64_t 
                                                    uint32_t *attempt, uint8_t **params, size_t *len,
                                                    plmm_error *err);
 /* Ends the running round as r says (r->round and r->attempt name it): deletes its journal and
- * vectors in the same transaction. STATE if it does not run. */
+ * vectors in the same transaction, which also keeps r->epoch, or drops the one that was kept if the
+ * round was aborted. STATE if it does not run. */
 PLMM_NODISCARD plmm_status plmm_node_round_end(plmm_node_store *s, const plmm_node_round *r,
                                                plmm_error *err);
 /* The last (round, attempt) that was begun, and its `sealed`; 0, 0 if none. */
@@ -168,6 +171,14 @@ PLMM_NODISCARD plmm_status plmm_node_part_before(plmm_node_store *s, uint64_t ro
                                                  uint32_t *n, plmm_error *err);
 /* Forgets them all: a new tree begins. */
 PLMM_NODISCARD plmm_status plmm_node_part_clear(plmm_node_store *s, plmm_error *err);
+
+/* ---- a one-shot epoch (plmm_agg_round_epoch): while a round runs there is one if and only if the
+ * round goes on with it ---- */
+
+/* The octets in a new block (plmm_free). NOTFOUND. */
+PLMM_NODISCARD plmm_status plmm_node_epoch(plmm_node_store *s, uint8_t **epoch, size_t *len,
+                                           plmm_error *err);
+PLMM_NODISCARD plmm_status plmm_node_epoch_drop(plmm_node_store *s, plmm_error *err);
 
 /* ---- versions: an index of what plmm/version.h holds ---- */
 

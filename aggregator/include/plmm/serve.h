@@ -4,7 +4,8 @@
  * One thread runs the loop and steps the machines; a worker thread takes the masks out of the sum
  * and calls publish, so that devices are answered meanwhile. Journal, inputs and bookkeeping are in
  * the node's store: records of one burst of requests are made durable together, before anything
- * that depends on them is sent. After a crash the open round goes on where its journal ends.
+ * that depends on them is sent. After a crash the open round goes on where its journal ends. What
+ * a one-shot round leaves for later ones is kept in the transaction that ends it.
  *
  * A third thread asks the registrar (plmm/registry.h): before a round, who was enrolled or revoked
  * and which link was opened last; and for the seal of its roster. While the registrar is away no
@@ -61,12 +62,16 @@ typedef struct plmm_serve_hooks {
 } plmm_serve_hooks;
 
 typedef struct plmm_serve_config {
-    const char *url;        /* loopback only, see plmm/address.h */
-    plmm_agg_config round;  /* SECRET: holds the key. round, attempt, rate and link are set by the
+    const char *url;       /* loopback only, see plmm/address.h */
+    plmm_agg_config round; /* SECRET: holds the key. round, attempt, rate and link are set by the
                                driver */
-    uint32_t vector_max;    /* coordinates of the longest vector that hooks.prepare asks for */
-    const char *registrar;  /* its address, loopback only; its key is round.registrar */
-    uint32_t eligible;      /* at least so many devices may take part in a round; 0: all */
+    uint32_t vector_max;   /* coordinates of the longest vector that hooks.prepare asks for */
+    const char *registrar; /* its address, loopback only; its key is round.registrar */
+    uint32_t eligible;     /* at least so many devices may take part in a round; 0: all */
+    /* One-shot: rounds that a sealed roster serves, at most PLMM_EPOCH_ROUNDS; 0 and 1: each is sealed.
+     * It ends before with a round that gives no sum, and as soon as the registrar says that a device on
+     * it was revoked. */
+    uint32_t epoch_rounds;
     plmm_node_store *store; /* borrowed */
     plmm_serve_hooks hooks;
     uint32_t rounds;       /* stop after so many completed rounds; 0: never */
