@@ -113,12 +113,16 @@ size_t plmm_kahe_public_residues(uint32_t set, size_t length)
     return groups * group_residues(f);
 }
 
-/* words, work, a of one group, quotients of the key */
+/* a of one group; then what is secret: words, quotients of the key, work */
+static size_t secret_bytes(const plmm_kahe_info *f)
+{
+    return 8 * ((size_t)(PLMM_KAHE_GROUP + f->primes) * f->n + group_residues(f));
+}
+
 size_t plmm_kahe_scratch_bytes(uint32_t set)
 {
     const plmm_kahe_info *f = info_of(set);
-    size_t words = (size_t)PLMM_KAHE_GROUP * f->n;
-    return 8 * (words + 2 * group_residues(f) + (size_t)f->n * f->primes);
+    return 8 * group_residues(f) + secret_bytes(f);
 }
 
 /* ---- streams ---- */
@@ -292,19 +296,24 @@ void plmm_kahe_noise_init(plmm_kahe_noise *out, const plmm_seed *private_seed,
 static uint64_t *group_begin(plmm__group *g, uint32_t set, const uint64_t *key, void *scratch)
 {
     const plmm_kahe_info *f = info_of(set);
-    uint64_t *s = scratch;
+    uint64_t *words = (uint64_t *)scratch + group_residues(f);
+    uint64_t *quotients = words + (size_t)PLMM_KAHE_GROUP * f->n;
     PLMM_ASSERT((uintptr_t)scratch % 64 == 0);
-    uint64_t *quotients = s + (size_t)PLMM_KAHE_GROUP * f->n + 2 * group_residues(f);
     *g = (plmm__group){.info = f,
                        .rings = plmm__rings(),
                        .key = key,
                        .key_quotients = quotients,
-                       .words = s,
-                       .work = s + (size_t)PLMM_KAHE_GROUP * f->n};
+                       .words = words,
+                       .work = quotients + (size_t)f->n * f->primes};
     for (size_t p = 0; p < f->primes; p++) {
         plmm__kahe_best()->quotients(quotients + p * f->n, key + p * f->n, f->n, &g->rings[p]);
     }
-    return g->work + group_residues(f);
+    return scratch;
+}
+
+static void group_end(plmm__group *g)
+{
+    plmm_wipe(g->words, secret_bytes(g->info));
 }
 
 /* Group `at` of a vector. */
@@ -340,7 +349,7 @@ void plmm_kahe_encrypt(uint8_t *payload, uint32_t set, const int32_t *x, size_t 
                                        i * group_residues(g.info) / KAHE_RESIDUES * KAHE_PACKED,
                                    x + i * words * g.info->slots, &g);
     }
-    plmm_wipe(scratch, plmm_kahe_scratch_bytes(set));
+    group_end(&g);
 }
 
 void plmm_kahe_decrypt(void *out, uint32_t set, const uint64_t *sum, size_t length,
@@ -355,7 +364,7 @@ void plmm_kahe_decrypt(void *out, uint32_t set, const uint64_t *sum, size_t leng
         plmm__kahe_best()->decrypt((uint8_t *)out + 4 * i * coordinates,
                                    sum + i * group_residues(g.info), &g);
     }
-    plmm_wipe(scratch, plmm_kahe_scratch_bytes(set));
+    group_end(&g);
 }
 
 enum { CHUNK = 512 }; /* residues: 4 KiB beside 3,200 octets of a payload, all in the first cache */

@@ -1,8 +1,10 @@
 /* The path of AVX-512 with IFMA (52-bit multiply-add) and VBMI (byte permutations). A vector holds one
  * coefficient of eight blocks, so that a transform needs no permutation and its twiddles are the
  * same in all lanes. Three steps of a transform go over the group, which lies in the second cache,
- * at once; the others over an eighth of it at a time, in the first. */
+ * at once; the others over an eighth of it at a time, in the first. A group of few blocks is encrypted
+ * block by block instead, a vector being eight coefficients of one. */
 #include "kahe_internal.h"
+#include "transpose_avx512.h"
 
 #include <immintrin.h>
 
@@ -276,60 +278,81 @@ static inline __mmask8 left_mask(const plmm__group *g, size_t at)
     return (__mmask8)(row_mask(g) & (left >= 8 ? 0xff : (1u << left) - 1));
 }
 
-static inline V coordinates(const int32_t *x, size_t at, const plmm__group *g)
+/* The errors of words. */
+static inline V errors_of(V words)
 {
-    return _mm512_cvtepi32_epi64(_mm256_maskz_loadu_epi32(left_mask(g, at), x + at));
+    return _mm512_sub_epi64(_mm512_popcnt_epi64(words), all(32));
 }
 
-/* m + T e, below 4 q, of coefficient i, in P1 and P2. */
-static inline V message1(const int32_t *x, size_t i, const plmm__group *g, const plmm__lanes *k)
+/* x_0 + T e, below 4 q, in P1. */
+static inline V message1(V e, V x0, const plmm__lanes *k)
 {
-    V ones = _mm512_popcnt_epi64(_mm512_load_si512(g->words + 8 * i));
-    V e = _mm512_slli_epi64(_mm512_sub_epi64(ones, all(32)), 32);
-    return _mm512_add_epi64(_mm512_add_epi64(coordinates(x, i * g->blocks, g), e), k->q);
+    return _mm512_add_epi64(_mm512_add_epi64(x0, _mm512_slli_epi64(e, 32)), k->q);
 }
 
-/* With c = 2^50 - q, 2^50 is c and 2^56 is 64 c mod q: x_0 + 2^28 x_1 + 64 c (x_2 + 2^28 e) is below
- * 2^60 in magnitude, and so is what remains when the part above 2^50 is brought down once more. */
-static inline V message3(const int32_t *x, size_t i, const plmm__group *g, const plmm__lanes *k)
+/* In P2. With c = 2^50 - q, 2^50 is c and 2^56 is 64 c mod q: x_0 + 2^28 x_1 + 64 c (x_2 + 2^28 e) is
+ * below 2^60 in magnitude, and so is what remains when the part above 2^50 is brought down once more. */
+static inline V message3(V e, V x0, V x1, V x2, const plmm__lanes *k)
 {
-    const size_t row = (size_t)g->info->n * g->blocks, at = i * g->blocks;
     const V c = _mm512_sub_epi64(all(KAHE_LOW_50 + 1), k->q);
-    V ones = _mm512_popcnt_epi64(_mm512_load_si512(g->words + 8 * i));
-    V e = _mm512_mul_epi32(_mm512_sub_epi64(ones, all(32)), c);
-    V x1 = _mm512_slli_epi64(coordinates(x, at + row, g), KAHE_SLOT_SHIFT);
-    V x2 = _mm512_mul_epi32(coordinates(x, at + 2 * row, g), _mm512_slli_epi64(c, 6));
-    V v = _mm512_add_epi64(_mm512_add_epi64(coordinates(x, at, g), x1),
-                           _mm512_add_epi64(x2, _mm512_slli_epi64(e, KAHE_SLOT_SHIFT + 6)));
+    e = _mm512_slli_epi64(_mm512_mul_epi32(e, c), KAHE_SLOT_SHIFT + 6);
+    x1 = _mm512_slli_epi64(x1, KAHE_SLOT_SHIFT);
+    x2 = _mm512_mul_epi32(x2, _mm512_slli_epi64(c, 6));
+    V v = _mm512_add_epi64(_mm512_add_epi64(x0, x1), _mm512_add_epi64(x2, e));
     V top = _mm512_mul_epi32(_mm512_srai_epi64(v, 50), c);
     V low = _mm512_and_si512(v, all(KAHE_LOW_50));
     return _mm512_add_epi64(_mm512_add_epi64(low, top), k->q);
 }
 
-/* The first three steps over the group, from coordinates. */
-static void enter(V *work, const int32_t *x, const plmm__group *g, const plmm__ring *r,
-                  const plmm__lanes *k)
+/* Coordinates of coefficient i, of slot s. */
+static inline V across(const int32_t *x, size_t s, size_t i, const plmm__group *g)
+{
+    const size_t at = (s * g->info->n + i) * g->blocks;
+    return _mm512_cvtepi32_epi64(_mm256_maskz_loadu_epi32(left_mask(g, at), x + at));
+}
+
+/* The first three steps over the group, from coordinates, for all primes. */
+static void enter(const int32_t *x, const plmm__group *g)
 {
     const size_t n = g->info->n, h = n / 8;
+    V *work = (V *)(void *)g->work;
     for (size_t j = 0; j < h; j++) {
-        V t[8];
+        V e[8];
         for (size_t i = 0; i < 8; i++) {
-            t[i] =
-                g->info->slots == 1 ? message1(x, j + h * i, g, k) : message3(x, j + h * i, g, k);
+            e[i] = errors_of(_mm512_load_si512(g->words + 8 * (j + h * i)));
         }
-        eight(t, r->forth52, 1, k);
-        for (size_t i = 0; i < 8; i++) {
-            work[j + h * i] = t[i];
+        for (size_t p = 0; p < g->info->primes; p++) {
+            const plmm__lanes k = lanes_of(g->rings[p].q);
+            V t[8];
+            for (size_t i = 0; i < 8; i++) {
+                const size_t c = j + h * i;
+                t[i] = g->info->slots == 1 ? message1(e[i], across(x, 0, c, g), &k)
+                                           : message3(e[i], across(x, 0, c, g), across(x, 1, c, g),
+                                                      across(x, 2, c, g), &k);
+            }
+            eight(t, g->rings[p].forth52, 1, &k);
+            for (size_t i = 0; i < 8; i++) {
+                work[p * n + j + h * i] = t[i];
+            }
         }
     }
 }
 
-/* The last two steps of rows i..i + 3, plus a k: residues. The product is added as it is made. */
+/* c + a key, a residue, for c below 4 q. The product is added as it is made. */
+static inline V plus_product(V c, V a, V key, V quotient, const plmm__lanes *k)
+{
+    V high = _mm512_madd52hi_epu64(_mm512_setzero_si512(), a, quotient);
+    V sum = _mm512_madd52lo_epu64(less(c, k->q2), a, key);
+    sum = _mm512_and_si512(_mm512_madd52lo_epu64(sum, high, k->negative), k->low);
+    return less(less(sum, k->q2), k->q);
+}
+
+/* The last two steps of rows i..i + 3, plus a k: residues. */
 static inline void finish(V c[4], size_t i, const plmm__group *g, size_t p, const plmm__lanes *k)
 {
     const size_t n = g->info->n;
-    const V *work = (const V *)(const void *)g->work + i;
-    const V *a = (const V *)(const void *)g->a + p * n + i, zero = _mm512_setzero_si512();
+    const V *work = (const V *)(const void *)g->work + p * n + i;
+    const V *a = (const V *)(const void *)g->a + p * n + i;
     const uint64_t *key = g->key + p * n + i, *quotient = g->key_quotients + p * n + i;
     for (size_t j = 0; j < 4; j++) {
         c[j] = work[j];
@@ -337,10 +360,7 @@ static inline void finish(V c[4], size_t i, const plmm__group *g, size_t p, cons
     four(c, g->rings[p].forth52, (n + i) / 4, k);
     for (size_t j = 0; j < 4; j++) {
         V x = _mm512_loadu_si512(a + j);
-        V high = _mm512_madd52hi_epu64(zero, x, all(quotient[j]));
-        V sum = _mm512_madd52lo_epu64(less(c[j], k->q2), x, all(key[j]));
-        sum = _mm512_and_si512(_mm512_madd52lo_epu64(sum, high, k->negative), k->low);
-        c[j] = less(less(sum, k->q2), k->q);
+        c[j] = plus_product(c[j], x, all(key[j]), all(quotient[j]), k);
     }
 }
 
@@ -360,30 +380,145 @@ static void finish_packed(uint8_t *out, size_t first, const plmm__group *g, size
     }
 }
 
-static void encrypt(uint8_t *out, const int32_t *x, const plmm__group *g)
+/* Residues of a whole group, or of one of fewer blocks. */
+static void encrypt_across(uint8_t *out, const int32_t *x, const plmm__group *g)
 {
     const size_t n = g->info->n, h = n / 8, blocks = g->blocks;
-    V *work = (V *)(void *)g->work;
+    enter(x, g);
     for (size_t p = 0; p < g->info->primes; p++) {
         const plmm__ring *r = &g->rings[p];
         const plmm__lanes k = lanes_of(r->q);
-        enter(work, x, g, r, &k);
+        V *work = (V *)(void *)g->work + p * n;
         for (size_t s = 0; s < 8; s++, out += h * blocks / KAHE_RESIDUES * KAHE_PACKED) {
             descend(work + s * h, h, 8 + s, r->forth52, &k);
             if (blocks == PLMM_KAHE_GROUP) {
                 finish_packed(out, s * h, g, p, &k);
                 continue;
             }
+            uint64_t *rows = g->work + 8 * p * n;
             for (size_t i = s * h; i < (s + 1) * h; i += 4) {
                 V c[4];
                 finish(c, i, g, p, &k);
                 for (size_t j = 0; j < 4; j++) {
                     /* Rows move together, behind what is still to be read. */
-                    _mm512_mask_storeu_epi64(g->work + (i + j) * blocks, row_mask(g), c[j]);
+                    _mm512_mask_storeu_epi64(rows + (i + j) * blocks, row_mask(g), c[j]);
                 }
             }
-            pack(out, g->work + s * h * blocks, h * blocks);
+            pack(out, rows + s * h * blocks, h * blocks);
         }
+    }
+}
+
+/* ---- block by block: lanes are coefficients ---- */
+
+enum { FEW = 3 }; /* blocks, above which a group as a whole is faster */
+
+/* Coordinates of coefficients 8 v.. of block l, of slot s. */
+static inline V along(const int32_t *x, size_t s, size_t v, size_t l, const plmm__group *g)
+{
+    const size_t step = g->blocks, at = (s * g->info->n + 8 * v) * step + l;
+    const size_t left = g->left > at ? (g->left - at + step - 1) / step : 0;
+    const __mmask8 there = (__mmask8)(left >= 8 ? 0xff : (1u << left) - 1);
+    const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), zero = _mm256_setzero_si256();
+    const __m256i places = _mm256_mullo_epi32(lanes, _mm256_set1_epi32((int)step));
+    const int32_t *from = x + (left > 0 ? at : 0);
+    return _mm512_cvtepi32_epi64(_mm256_mmask_i32gather_epi32(zero, there, places, from, 4));
+}
+
+/* Block l, coordinates and errors: polynomial p blocks + l of work for prime p. */
+static void enter_along(const int32_t *x, size_t l, const plmm__group *g)
+{
+    const size_t n = g->info->n;
+    const V by_8 = _mm512_setr_epi64(0, 8, 16, 24, 32, 40, 48, 56);
+    V *work = (V *)(void *)g->work;
+    for (size_t v = 0; v < n / 8; v++) {
+        V e = errors_of(_mm512_i64gather_epi64(by_8, (const void *)(g->words + 64 * v + l), 8));
+        for (size_t p = 0; p < g->info->primes; p++) {
+            const plmm__lanes k = lanes_of(g->rings[p].q);
+            work[(p * g->blocks + l) * n / 8 + v] =
+                g->info->slots == 1 ? message1(e, along(x, 0, v, l, g), &k)
+                                    : message3(e, along(x, 0, v, l, g), along(x, 1, v, l, g),
+                                               along(x, 2, v, l, g), &k);
+        }
+    }
+}
+
+/* fly with twiddles of each lane's own: of the nodes `node` + `step` times the lane. */
+static inline void fly_lanes(V *u, V *v, const plmm__factor *f, size_t node, size_t step,
+                             const plmm__lanes *k)
+{
+    const V lanes = _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7);
+    const V at = _mm512_mullo_epi64(lanes, all(2 * step)); /* public */
+    V w = _mm512_i64gather_epi64(at, (const void *)&f[node].w, 8);
+    V s = _mm512_i64gather_epi64(at, (const void *)&f[node].quotient, 8);
+    V a = less(*u, k->q2), b = mul(*v, w, s, k);
+    *u = _mm512_add_epi64(a, b);
+    *v = _mm512_add_epi64(a, _mm512_sub_epi64(k->q2, b));
+}
+
+/* The last five steps of vectors v..v + 7 of a polynomial of `count` vectors: two over vectors, three
+ * within them. */
+static inline void finish_along(V x[8], size_t v, size_t count, const plmm__factor *f,
+                                const plmm__lanes *k)
+{
+    V t[8];
+    four(x, f, (count + v) / 4, k);
+    four(x + 4, f, (count + v) / 4 + 1, k);
+    plmm__transpose8(t, x);
+    for (size_t half = 4, step = 1; half > 0; half /= 2, step *= 2) {
+        for (size_t i = 0; i < 8; i++) {
+            if ((i & half) == 0) {
+                fly_lanes(&t[i], &t[i + half], f, step * (count + v) + i / (2 * half), step, k);
+            }
+        }
+    }
+    plmm__transpose8(x, t);
+}
+
+/* One block: residues to rows[i * g->blocks]. */
+static void encrypt_block(uint64_t *rows, V *poly, size_t l, const plmm__group *g, size_t p)
+{
+    const size_t n = g->info->n, count = n / 8;
+    const plmm__lanes k = lanes_of(g->rings[p].q);
+    const uint64_t *a = g->a + 8 * p * n + l, *key = g->key + p * n;
+    const uint64_t *quotients = g->key_quotients + p * n;
+    const V lanes = _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7), by_8 = _mm512_slli_epi64(lanes, 3);
+    const V places = _mm512_mullo_epi64(lanes, all(g->blocks));
+    descend(poly, count, 1, g->rings[p].forth52, &k);
+    for (size_t v = 0; v < count; v += 8) {
+        V c[8];
+        for (size_t i = 0; i < 8; i++) {
+            c[i] = poly[v + i];
+        }
+        finish_along(c, v, count, g->rings[p].forth52, &k);
+        for (size_t i = 0; i < 8; i++) {
+            const size_t at = 8 * (v + i);
+            V x = _mm512_i64gather_epi64(by_8, (const void *)(a + 8 * at), 8);
+            x = plus_product(c[i], x, _mm512_loadu_si512(key + at),
+                             _mm512_loadu_si512(quotients + at), &k);
+            _mm512_i64scatter_epi64(rows + at * g->blocks, places, x, 8);
+        }
+    }
+}
+
+static void encrypt(uint8_t *out, const int32_t *x, const plmm__group *g)
+{
+    const size_t n = g->info->n, blocks = g->blocks;
+    if (blocks > FEW) {
+        encrypt_across(out, x, g);
+        return;
+    }
+    for (size_t l = 0; l < blocks; l++) {
+        enter_along(x, l, g);
+    }
+    V *poly = (V *)(void *)g->work;
+    uint64_t *rows = g->work + g->info->primes * blocks * n; /* there is room for eight blocks */
+    for (size_t p = 0; p < g->info->primes; p++) {
+        for (size_t l = 0; l < blocks; l++, poly += n / 8) {
+            encrypt_block(rows + l, poly, l, g, p);
+        }
+        pack(out, rows, n * blocks);
+        out += n * blocks / KAHE_RESIDUES * KAHE_PACKED;
     }
 }
 

@@ -155,7 +155,7 @@ void plmm_kahe_noise_init(plmm_kahe_noise *out, const plmm_seed *private_seed,
 
 /* payload[0..plmm_kahe_bytes(set, length)) = encryption of x[0..length) under key. a: from
  * plmm_kahe_public for at least this length, or NULL. scratch: plmm_kahe_scratch_bytes(set) octets
- * aligned to 64, wiped. */
+ * aligned to 64; what is secret in it is wiped. */
 void plmm_kahe_encrypt(uint8_t *payload, uint32_t set, const int32_t *x, size_t length,
                        const uint64_t *key, const plmm_kahe_noise *noise, const uint64_t *a,
                        void *scratch);
