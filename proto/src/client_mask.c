@@ -3,6 +3,8 @@
 #include "client_machine.h"
 #include "plmm/alloc.h"
 
+#include <string.h>
+
 /* masks[0..*n) = the self mask and a pair mask for each neighbour that goes on. */
 static plmm_status masks_make(const plmm_client_round *m, plmm_mask *masks, size_t *n,
                               plmm_error *err)
@@ -46,6 +48,7 @@ static plmm_status mask_ring(const plmm_client_round *m, uint8_t *payload, uint3
 /* The key: masks of keys from the same secrets that make masks of vectors over Z_{2^b}. */
 static void key_make(const plmm_client_round *m, uint64_t *key, uint32_t set)
 {
+    memset(key, 0, 8 * plmm_kahe_key_residues(set));
     plmm_kahe_key_mask(key, set, m->self_mask.b, &m->session.id, PLMM_MASK_ADD);
     for (uint32_t s = 0; s < m->session.k; s++) {
         const plmm_neighbour *p = &m->near[s];
@@ -63,7 +66,7 @@ static plmm_status mask_kahe(const plmm_client_round *m, uint8_t *payload, const
 {
     const uint32_t set = plmm_round_kahe(&m->params);
     const size_t key_n = plmm_kahe_key_residues(set), room = plmm_kahe_scratch_bytes(set);
-    uint8_t *scratch = plmm_alloc(room + 8 * key_n, 1);
+    uint8_t *scratch = plmm_alloc_unset(room + 8 * key_n, 1);
     if (scratch == NULL) {
         return plmm_fail(err, PLMM_ERR_NOMEM, "no memory to encrypt a vector");
     }

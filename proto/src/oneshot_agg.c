@@ -98,7 +98,7 @@ plmm_status plmm_agg_on_contrib(plmm_agg_round *m, plmm_agg_step *s)
         return plmm_agg_refuse(m, s, "has a vector with a number out of its range");
     }
     if (o->boxes[i] == NULL) {
-        o->boxes[i] = plmm_alloc(boxes, 1);
+        o->boxes[i] = plmm_alloc_unset(boxes, 1);
     }
     if (o->boxes[i] == NULL) {
         return plmm_fail(s->err, PLMM_ERR_NOMEM, "no memory for the boxes of a device");

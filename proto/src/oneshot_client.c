@@ -158,6 +158,10 @@ const plmm_key *plmm_oneshot_channel(const plmm_client_round *m, uint32_t index)
     if (index == m->self) {
         return &m->os->own;
     }
+    if (m->near_n + 1 == m->session.n) { /* a member's: everybody but itself */
+        lo = index - (index > m->self ? 1 : 0);
+        hi = lo + 1;
+    }
     while (lo + 1 < hi) {
         uint32_t mid = lo + (hi - lo) / 2;
         if (m->near[mid].index <= index) {

@@ -31,10 +31,10 @@ static plmm_status work_alloc(work *w, const plmm_oneshot_tables *t, plmm_error 
 {
     w->key_bytes = plmm_kahe_key_residues(t->set) * sizeof(uint64_t);
     w->shares_bytes = t->committee.m * plmm_packed_share_bytes(t->set);
-    w->key = plmm_alloc(w->key_bytes, 1);
-    w->shares = plmm_alloc(w->shares_bytes, 1);
-    w->encrypt = plmm_alloc(plmm_kahe_scratch_bytes(t->set), 1);
-    w->split = plmm_alloc(plmm_packed_scratch_bytes(t->set, t->committee.c), 1);
+    w->key = plmm_alloc_unset(w->key_bytes, 1);
+    w->shares = plmm_alloc_unset(w->shares_bytes, 1);
+    w->encrypt = plmm_alloc_unset(plmm_kahe_scratch_bytes(t->set), 1);
+    w->split = plmm_alloc_unset(plmm_packed_scratch_bytes(t->set, t->committee.c), 1);
     return w->key == NULL || w->shares == NULL || w->encrypt == NULL || w->split == NULL
                ? plmm_fail(err, PLMM_ERR_NOMEM, "no memory to encrypt a vector")
                : PLMM_OK;

@@ -25,6 +25,8 @@ static void test_alloc(void)
     p = plmm_grow(p, 100, 200, 1);
     CHECK(p != NULL && p[99] == 7 && p[199] == 0, "grown, kept and zeroed");
     CHECK(plmm_alloc(SIZE_MAX / 2, 4) == NULL, "the product is checked");
+    CHECK(plmm_alloc_unset(SIZE_MAX / 2, 4) == NULL && plmm_alloc_unset(SIZE_MAX, 1) == NULL,
+          "too");
     plmm_alloc_fail_at(1);
     void *q = plmm_alloc(1, 1);
     CHECK(q != NULL && plmm_alloc(1, 1) == NULL && plmm_alloc(1, 1) == NULL, "fails from the k-th");

@@ -22,26 +22,33 @@ static int out_of_luck(void)
     return k == 0;
 }
 
-void *plmm_alloc(size_t n, size_t size)
+/* n * size, at least one, rounded up; 0 if that overflows. */
+static size_t octets(size_t n, size_t size)
 {
-    if (out_of_luck() || (size != 0 && n > (SIZE_MAX - PLMM_ALIGN) / size)) {
-        return NULL;
+    if (size != 0 && n > (SIZE_MAX - PLMM_ALIGN) / size) {
+        return 0;
     }
     size_t bytes = (n * size + PLMM_ALIGN - 1) / PLMM_ALIGN * PLMM_ALIGN;
-    bytes = bytes == 0 ? PLMM_ALIGN : bytes;
-    enum { HUGE_PAGE = 2 << 20 };
-    bool large = bytes >= 2 * (size_t)HUGE_PAGE;
+    return bytes == 0 ? PLMM_ALIGN : bytes;
+}
+
+void *plmm_alloc_unset(size_t n, size_t size)
+{
+    const size_t bytes = octets(n, size);
     void *p = NULL;
-    if (posix_memalign(&p, large ? HUGE_PAGE : PLMM_ALIGN, bytes) != 0) {
+    if (out_of_luck() || bytes == 0 || posix_memalign(&p, PLMM_ALIGN, bytes) != 0) {
         return NULL;
     }
-#if defined(__linux__)
-    if (large) { /* products go through weights of many MiB: fewer, larger pages. A wish only. */
-        (void)madvise(p, bytes / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
-    }
-#endif
-    memset(p, 0, bytes);
     atomic_fetch_add(&live, 1);
+    return p;
+}
+
+void *plmm_alloc(size_t n, size_t size)
+{
+    void *p = plmm_alloc_unset(n, size);
+    if (p != NULL) {
+        memset(p, 0, octets(n, size));
+    }
     return p;
 }
 

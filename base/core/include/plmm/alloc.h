@@ -12,6 +12,9 @@ enum { PLMM_ALIGN = 64 };
  * n * size overflows. n * size == 0 gives a distinct non-NULL pointer. Free with plmm_free. */
 void *plmm_alloc(size_t n, size_t size);
 
+/* The same, not zeroed: for large blocks that are written before they are read. */
+void *plmm_alloc_unset(size_t n, size_t size);
+
 /* Grows (or first makes, from NULL) an array of old_n to new_n elements, keeping the old ones and
  * zeroing the rest. NULL on failure, p is then untouched and still owned by the caller. */
 void *plmm_grow(void *p, size_t old_n, size_t new_n, size_t size);
