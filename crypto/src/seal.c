@@ -33,6 +33,28 @@ void plmm_seal(uint8_t *box, const uint8_t *msg, size_t len, const void *ad, siz
     PLMM_ASSERT(rc == 0);
 }
 
+enum { SHORT = 4096 }; /* octets of a message that are deciphered aside */
+
+/* libsodium zeroes the output of a call that fails, and msg is to be left alone: a short message is
+ * deciphered aside, a long one once its tag is known to be right. */
+static bool decipher(uint8_t *msg, const uint8_t *box, size_t len, const void *ad, size_t ad_len,
+                     const plmm_nonce *nonce, const plmm_key *key)
+{
+    uint8_t aside[SHORT], *out = len <= SHORT ? aside : msg;
+    if (len > SHORT && crypto_aead_xchacha20poly1305_ietf_decrypt_detached(
+                           NULL, NULL, box, len, box + len, ad, ad_len, nonce->b, key->b) != 0) {
+        return false;
+    }
+    int rc = crypto_aead_xchacha20poly1305_ietf_decrypt(
+        out, NULL, NULL, box, len + PLMM_SEAL_OVERHEAD, ad, ad_len, nonce->b, key->b);
+    PLMM_ASSERT(rc == 0 || len <= SHORT);
+    if (rc == 0 && len > 0 && len <= SHORT) {
+        memcpy(msg, aside, len);
+        plmm_wipe(aside, len);
+    }
+    return rc == 0;
+}
+
 plmm_status plmm_open(uint8_t *msg, const uint8_t *box, size_t box_len, const void *ad,
                       size_t ad_len, const plmm_nonce *nonce, const plmm_key *key, plmm_error *err)
 {
@@ -40,18 +62,12 @@ plmm_status plmm_open(uint8_t *msg, const uint8_t *box, size_t box_len, const vo
         return plmm_fail(err, PLMM_ERR_WIRE, "cannot open a box of %zu octets: the least is %d",
                          box_len, PLMM_SEAL_OVERHEAD);
     }
-    /* Checks first, deciphers after: libsodium zeroes the output of a failed combined call. */
-    size_t len = box_len - PLMM_SEAL_OVERHEAD;
-    if (crypto_aead_xchacha20poly1305_ietf_decrypt_detached(NULL, NULL, box, len, box + len, ad,
-                                                            ad_len, nonce->b, key->b) != 0) {
+    if (!decipher(msg, box, box_len - PLMM_SEAL_OVERHEAD, ad, ad_len, nonce, key)) {
         return plmm_fail(err, PLMM_ERR_AUTH,
                          "cannot open a box of %zu octets: it was sealed by another key, for "
                          "another purpose, or changed on the way",
                          box_len);
     }
-    int rc = crypto_aead_xchacha20poly1305_ietf_decrypt(msg, NULL, NULL, box, box_len, ad, ad_len,
-                                                        nonce->b, key->b);
-    PLMM_ASSERT(rc == 0);
     return PLMM_OK;
 }
 

@@ -64,6 +64,31 @@ static void test_refusals(void)
     CHECK(memcmp(back, "hello", 5) == 0 && untouched(back + 5, 16), "opens");
 }
 
+/* Messages that are deciphered aside and those that are not: opened, in place, and left alone. */
+static void test_lengths(void)
+{
+    static uint8_t msg[5000], box[5000 + PLMM_SEAL_OVERHEAD], back[sizeof box];
+    static const size_t lens[] = {1, 800, 4095, 4096, 4097, 5000};
+    const plmm_key k = {{5}};
+    const plmm_seed s = {{6}};
+    plmm_nonce n;
+    plmm_nonce_counter(&n, 7);
+    plmm_expand(msg, sizeof msg, &s, "lengths.");
+    for (size_t i = 0; i < COUNT(lens); i++) {
+        const size_t len = lens[i], all = len + PLMM_SEAL_OVERHEAD;
+        plmm_seal(box, msg, len, "ad", 2, &n, &k);
+        memset(back, 0xa5, sizeof back);
+        box[len / 2] ^= 1;
+        CHECK(plmm_open(back, box, all, "ad", 2, &n, &k, NULL) == PLMM_ERR_AUTH, "%zu", len);
+        CHECK(untouched(back, sizeof back), "%zu octets that do not open", len);
+        box[len / 2] ^= 1;
+        CHECK(plmm_open(back, box, all, "ad", 2, &n, &k, NULL) == PLMM_OK, "%zu", len);
+        CHECK(memcmp(back, msg, len) == 0 && untouched(back + len, 16), "%zu octets", len);
+        CHECK(plmm_open(box, box, all, "ad", 2, &n, &k, NULL) == PLMM_OK, "%zu in place", len);
+        CHECK(memcmp(box, msg, len) == 0, "%zu octets in place", len);
+    }
+}
+
 static void test_empty(void)
 {
     plmm_key k = {{3}};
@@ -121,6 +146,7 @@ int main(void)
     CHECK(plmm_crypto_init(NULL) == PLMM_OK, "libsodium starts");
     test_published();
     test_refusals();
+    test_lengths();
     test_empty();
     test_nonces();
     test_mac();
