@@ -1,7 +1,8 @@
 /* plmm/round.h -- what the parties of a round agree on, and what both machines share.
  *
- * A round is named by (expert, round, attempt). Its parameters are chosen by the aggregator, signed
- * by it, judged by every device's own policy (plmm/policy.h) and bound into the session:
+ * A round is named by (expert, round, attempt). Its parameters are chosen by the aggregator, judged by every
+ * device's own policy (plmm/policy.h), signed by the aggregator in its request for a seal, and bound into the
+ * session:
  *   roster root = H(roster entries)
  *   session     = H(roster root | n, k, t | parameters | model | beacon)
  * Every key, box, MAC and signature from R1 on is derived from or bound to the session, so devices
@@ -163,7 +164,7 @@ typedef enum plmm_refusal {
     PLMM_REFUSAL_SECOND_SEAL = 14, /* another roster for a round that is sealed */
     PLMM_REFUSAL_EXHAUSTED = 15,   /* no link is left in the chain */
     /* of sets and shares */
-    PLMM_REFUSAL_SIGNATURE = 16,      /* a frame that its sender did not sign */
+    PLMM_REFUSAL_SIGNATURE = 16,      /* a frame that is not its sender's: signature or tag */
     PLMM_REFUSAL_SESSION = 17,        /* of another session */
     PLMM_REFUSAL_FORM = 18,           /* wrong length, order or padding */
     PLMM_REFUSAL_TURN = 19,           /* a message out of turn */
