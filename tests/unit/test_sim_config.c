@@ -80,7 +80,8 @@ static void files(void)
 {
     static plmm_sim_config c;
     static const char *const names[] = {"configs/quickstart.json", "configs/msc.json",
-                                        "configs/chatdoctor.json", "configs/tldr.json"};
+                                        "configs/chatdoctor.json", "configs/tldr.json",
+                                        "configs/ftrl.json"};
     plmm_error err = {0};
     CHECK(plmm_sim_config_load(&c, NULL, NULL, 0, &err) == PLMM_OK, "defaults: %s", err.msg);
     CHECK(plmm_sim_config_load(&c, "no/such.json", NULL, 0, &err) == PLMM_ERR_NOTFOUND &&
