@@ -83,7 +83,7 @@ def variants():
     yield "llama 2, no bytes", sentence(normalizer=llama, fallback=False)
     for scheme in ("always", "first", "never"):
         yield f"metaspace {scheme}", sentence(pre=pre_tokenizers.Metaspace(prepend_scheme=scheme),
-                                              decoder=decoders.Sequence([decoders.Metaspace(add_prefix_space=scheme != "never")]),
+                                              decoder=decoders.Sequence([decoders.Metaspace(prepend_scheme=scheme)]),
                                               fallback=False)
 
 

@@ -171,15 +171,8 @@ enum { MODEL_BYTES = 8192 };
 /* The pieces of small_bin with U+2581 for spaces, and one of the user. */
 static sentence_file small_model(uint8_t bytes[MODEL_BYTES])
 {
-    static const char *const words[] = {"\xE2\x96\x81",
-                                        "a",
-                                        "b",
-                                        "c",
-                                        "\xE2\x96\x81"
-                                        "a",
-                                        "ab",
-                                        "bc",
-                                        "abc"};
+    static const char *const words[] = {"\xE2\x96\x81",     "a",  "b",  "c",
+                                        "\xE2\x96\x81\x61", "ab", "bc", "abc"};
     static const float scores[] = {-9, -9, -9, -9, -4, -1, -2, -3};
     sentence_file f = {bytes, 0};
     sentence_piece(&f, "<unk>", 0, 2);
@@ -193,10 +186,7 @@ static sentence_file small_model(uint8_t bytes[MODEL_BYTES])
     for (size_t i = 0; i < COUNT(words); i++) {
         sentence_piece(&f, words[i], scores[i], 1);
     }
-    sentence_piece(&f,
-                   "a\xE2\x96\x81"
-                   "a",
-                   0, 4);
+    sentence_piece(&f, "a\xE2\x96\x81\x61", 0, 4);
     sentence_specs(&f, 2, 0);
     return f;
 }
