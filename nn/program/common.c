@@ -47,6 +47,12 @@ plmm_status load_model(plmm_cli_args *a, loaded *l, plmm_error *err)
     return rc;
 }
 
+plmm_status use_template(plmm_cli_args *a, loaded *l, plmm_error *err)
+{
+    const char *name = plmm_cli_text(a, "template");
+    return name != NULL ? plmm_chat_use(&l->chat, name, err) : PLMM_OK;
+}
+
 plmm_status load_all(plmm_cli_args *a, loaded *l, plmm_error *err)
 {
     PLMM_TRY(load_model(a, l, err));

@@ -290,6 +290,7 @@ static plmm_status run(job *j, plmm_error *err)
 {
     size_t max = (size_t)plmm_cli_int(j->a, "max");
     PLMM_TRY(load_all(j->a, &j->l, err));
+    PLMM_TRY(use_template(j->a, &j->l, err));
     PLMM_TRY(plmm_dialogues_read(j->a->operands[1], max, &j->all, err));
     if (j->all.n == 0) {
         return plmm_fail(err, PLMM_ERR_FORMAT, "%s holds no dialogue", j->a->operands[1]);

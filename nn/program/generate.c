@@ -123,11 +123,13 @@ static plmm_status print_json(const loaded *l, const plmm_ids *prompt, const plm
     return plmm_json_end(&w, err);
 }
 
-/* --template: the family whose chats the model was trained on. */
-static plmm_status choose_template(plmm_cli_args *a, loaded *l, plmm_error *err)
+/* --template and --base. */
+static plmm_status choose(plmm_cli_args *a, loaded *l, plmm_error *err)
 {
-    const char *name = plmm_cli_text(a, "template");
-    return name != NULL ? plmm_chat_use(&l->chat, name, err) : PLMM_OK;
+    plmm_base base;
+    PLMM_TRY(base_of(plmm_cli_text(a, "base"), &base, err));
+    PLMM_TRY(use_template(a, l, err));
+    return base != PLMM_BASE_F32 ? plmm_model_freeze(l->model, base, err) : PLMM_OK;
 }
 
 /* Writes the text, with a draft's help if there is one. */
@@ -209,7 +211,7 @@ plmm_status verb_generate(plmm_cli_args *a, plmm_error *err)
     plmm_ids prompt = {0};
     PLMM_TRY(load_all(a, &l, err));
     printer p = {.silent = plmm_cli_flag(a, "json"), .err = err};
-    plmm_status rc = choose_template(a, &l, err);
+    plmm_status rc = choose(a, &l, err);
     rc = rc == PLMM_OK ? run(a, &l, &prompt, &p, err) : rc;
     plmm_stream_free(p.stream);
     plmm_ids_free(&prompt);

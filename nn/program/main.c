@@ -98,6 +98,11 @@ static const plmm_cli_option prune_options[] = {
         "quiet", PLMM_CLI_FLAG, NULL, NULL, 0, 0, "no progress"                                    \
     }
 
+#define TEMPLATE                                                                                   \
+    {                                                                                              \
+        "template", PLMM_CLI_TEXT, "NAME", NULL, 0, 0,                                             \
+            "of chats: llama2, llama3, chatml, smollm2, qwen2, qwen2.5, zephyr, mistral"           \
+    }
 #define BASE                                                                                       \
     {                                                                                              \
         "base", PLMM_CLI_TEXT, "FORM", "f32", 0, 0,                                                \
@@ -125,6 +130,7 @@ static const plmm_cli_option info_options[] = {
 };
 
 static const plmm_cli_option train_options[] = {
+    TEMPLATE,
     {"out", PLMM_CLI_TEXT, "DIR", NULL, 0, 0, "where the adapter goes, a PEFT directory"},
     {"held-out", PLMM_CLI_TEXT, "FILE", NULL, 0, 0, "dialogues to measure the loss on"},
     ADAPTER,
@@ -154,9 +160,9 @@ static const plmm_cli_option train_options[] = {
 static const plmm_cli_option generate_options[] = {
     {"prompt", PLMM_CLI_TEXT, "TEXT", "", 0, 0, "what to continue, or the question"},
     {"chat", PLMM_CLI_FLAG, NULL, NULL, 0, 0, "the prompt is a user's turn; print the answer"},
-    {"template", PLMM_CLI_TEXT, "NAME", NULL, 0, 0,
-     "of chats: llama2, llama3, chatml, smollm2, qwen2, qwen2.5, zephyr, mistral"},
+    TEMPLATE,
     ADAPTER,
+    BASE,
     {"max-new", PLMM_CLI_INT, "N", "64", 1, 1 << 20, "tokens at most"},
     {"temperature", PLMM_CLI_REAL, "X", "0", 0, 100, "0: always the most probable token"},
     {"top-k", PLMM_CLI_INT, "N", "0", 0, 1 << 20, "draw from the N most probable; 0: from all"},
@@ -170,6 +176,7 @@ static const plmm_cli_option generate_options[] = {
 };
 
 static const plmm_cli_option eval_options[] = {
+    TEMPLATE,
     ADAPTER,
     {"max", PLMM_CLI_INT, "N", "0", 0, 1e12, "only the first N dialogues; 0: all"},
     {"max-new", PLMM_CLI_INT, "N", "48", 1, 1 << 20, "tokens of an answer at most"},

@@ -119,6 +119,9 @@ typedef struct loaded {
  * none; load_all then fails with PLMM_ERR_NOTFOUND. */
 plmm_status load_model(plmm_cli_args *a, loaded *l, plmm_error *err) PLMM_NODISCARD;
 plmm_status load_all(plmm_cli_args *a, loaded *l, plmm_error *err) PLMM_NODISCARD;
+
+/* --template: the family whose chats the model was trained on, if it is given. */
+plmm_status use_template(plmm_cli_args *a, loaded *l, plmm_error *err) PLMM_NODISCARD;
 void loaded_free(loaded *l);
 
 /* "f32", "f16" or "bf16". */

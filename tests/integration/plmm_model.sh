@@ -63,6 +63,13 @@ grep -q '"exact_match":1' "$dir/eval.json" || say "the taught answers are not gi
 grep -q '"blue":{"dialogues":4' "$dir/eval.json" || say "no row for a domain: $(cat "$dir/eval.json")"
 answer=$("$tool" generate "$dir/m" --adapter "$dir/a" --chat --prompt "what is a red fox?")
 [ "$answer" = "a fox that is red" ] || say "generate answered \"$answer\""
+answer=$("$tool" generate "$dir/m" --adapter "$dir/a" --chat --prompt "what is a red fox?" --draft "$dir/m" 2>"$dir/speed")
+[ "$answer" = "a fox that is red" ] || say "with a draft it answered \"$answer\""
+grep -q "proposals accepted" "$dir/speed" && grep -q "tokens/s" "$dir/speed" || say "generate says no speed"
+answer=$("$tool" generate "$dir/m" --adapter "$dir/a" --chat --prompt "what is a red fox?" --stop " that" --base int8 2>/dev/null)
+[ "$answer" = "a fox" ] || say "up to a stop text it answered \"$answer\""
+"$tool" generate "$dir/m" --chat --prompt "x" --template llama3 2>"$dir/speed" && say "a template without its tokens was taken"
+grep -q "start_header_id" "$dir/speed" || say "which token a template lacks is not said"
 one=$("$tool" generate "$dir/m" --prompt "what" --temperature 1 --seed 3 --max-new 9 --json)
 two=$("$tool" generate "$dir/m" --prompt "what" --temperature 1 --seed 3 --max-new 9 --json)
 [ "$one" = "$two" ] || say "equal seeds, unequal texts"
