@@ -31,10 +31,10 @@ static plmm_status load_adapters(plmm_cli_args *a, loaded *l, plmm_error *err)
     return PLMM_OK;
 }
 
-plmm_status load_model(plmm_cli_args *a, loaded *l, plmm_error *err)
+static plmm_status load_as(plmm_cli_args *a, plmm_base base, loaded *l, plmm_error *err)
 {
     *l = (loaded){0};
-    PLMM_TRY(plmm_checkpoint_load(a->operands[0], &l->model, &l->tokenizer, err));
+    PLMM_TRY(plmm_checkpoint_load_frozen(a->operands[0], base, &l->model, &l->tokenizer, err));
     l->stack.adapters = (const plmm_adapter *const *)l->adapters;
     if (l->tokenizer != NULL) {
         const plmm_model_config *cfg = plmm_model_cfg(l->model);
@@ -53,9 +53,16 @@ plmm_status use_template(plmm_cli_args *a, loaded *l, plmm_error *err)
     return name != NULL ? plmm_chat_use(&l->chat, name, err) : PLMM_OK;
 }
 
+plmm_status load_model(plmm_cli_args *a, loaded *l, plmm_error *err)
+{
+    return load_as(a, PLMM_BASE_F32, l, err);
+}
+
 plmm_status load_all(plmm_cli_args *a, loaded *l, plmm_error *err)
 {
-    PLMM_TRY(load_model(a, l, err));
+    plmm_base base = PLMM_BASE_F32;
+    PLMM_TRY(base_of(plmm_cli_text(a, "base"), &base, err));
+    PLMM_TRY(load_as(a, base, l, err));
     if (l->tokenizer == NULL) {
         loaded_free(l);
         return plmm_fail(err, PLMM_ERR_NOTFOUND, "there is no tokenizer beside the model %s",

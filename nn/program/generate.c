@@ -123,15 +123,6 @@ static plmm_status print_json(const loaded *l, const plmm_ids *prompt, const plm
     return plmm_json_end(&w, err);
 }
 
-/* --template and --base. */
-static plmm_status choose(plmm_cli_args *a, loaded *l, plmm_error *err)
-{
-    plmm_base base;
-    PLMM_TRY(base_of(plmm_cli_text(a, "base"), &base, err));
-    PLMM_TRY(use_template(a, l, err));
-    return base != PLMM_BASE_F32 ? plmm_model_freeze(l->model, base, err) : PLMM_OK;
-}
-
 /* Writes the text, with a draft's help if there is one. */
 static plmm_status make_text(plmm_cli_args *a, const loaded *l, const plmm_ids *prompt,
                              const plmm_sampling *s, printer *p, plmm_error *err)
@@ -211,7 +202,7 @@ plmm_status verb_generate(plmm_cli_args *a, plmm_error *err)
     plmm_ids prompt = {0};
     PLMM_TRY(load_all(a, &l, err));
     printer p = {.silent = plmm_cli_flag(a, "json"), .err = err};
-    plmm_status rc = choose(a, &l, err);
+    plmm_status rc = use_template(a, &l, err);
     rc = rc == PLMM_OK ? run(a, &l, &prompt, &p, err) : rc;
     plmm_stream_free(p.stream);
     plmm_ids_free(&prompt);

@@ -178,6 +178,7 @@ static const plmm_cli_option generate_options[] = {
 static const plmm_cli_option eval_options[] = {
     TEMPLATE,
     ADAPTER,
+    BASE,
     {"max", PLMM_CLI_INT, "N", "0", 0, 1e12, "only the first N dialogues; 0: all"},
     {"max-new", PLMM_CLI_INT, "N", "48", 1, 1 << 20, "tokens of an answer at most"},
     {"no-generate", PLMM_CLI_FLAG, NULL, NULL, 0, 0, "likelihoods only: much faster"},

@@ -116,7 +116,7 @@ typedef struct loaded {
 } loaded;
 
 /* The operand 0 of the verb. load_model leaves the tokenizer NULL (and chat zero) where there is
- * none; load_all then fails with PLMM_ERR_NOTFOUND. */
+ * none; load_all then fails with PLMM_ERR_NOTFOUND, and keeps the matrices as --base says. */
 plmm_status load_model(plmm_cli_args *a, loaded *l, plmm_error *err) PLMM_NODISCARD;
 plmm_status load_all(plmm_cli_args *a, loaded *l, plmm_error *err) PLMM_NODISCARD;
 

@@ -210,15 +210,10 @@ static plmm_status report(const job *j, plmm_error *err)
 static plmm_status run(job *j, plmm_error *err)
 {
     plmm_dtype dtype;
-    plmm_base base;
     const char *out = plmm_cli_text(j->a, "out");
     PLMM_TRY(dtype_of(plmm_cli_text(j->a, "dtype"), &dtype, err));
-    PLMM_TRY(base_of(plmm_cli_text(j->a, "base"), &base, err));
     PLMM_TRY(load_all(j->a, &j->l, err));
     PLMM_TRY(use_template(j->a, &j->l, err));
-    if (base != PLMM_BASE_F32) {
-        PLMM_TRY(plmm_model_freeze(j->l.model, base, err));
-    }
     PLMM_TRY(make_adapter(j, err));
     PLMM_TRY(read_data(j, err));
     PLMM_TRY(prepare(j, err));

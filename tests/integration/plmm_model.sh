@@ -106,6 +106,14 @@ awk -F'"bytes":' '{ split($2, a, ","); split($3, b, ","); exit !(b[1] < 0.31 * a
     "$("$tool" generate "$dir/m" --chat --prompt "what is a red fox?" 2>/dev/null)" ] || say "q8_0 answers otherwise"
 refuse '--type is "q5", must be q8_0 or q4_0' quantize "$dir/m" --type q5 --out "$dir/x"
 
+# --- a base of fewer bits below the adapter ---
+for base in bf16 int8 int4; do
+    "$tool" train "$dir/m" "$dir/rows.jsonl" --base $base --out "$dir/a-$base" --steps 30 --lr 0.005 --quiet >/dev/null
+    "$tool" eval "$dir/m" "$dir/rows.jsonl" --base $base --adapter "$dir/a-$base" --json --quiet --max-new 16 >"$dir/eval.json"
+    grep -q '"exact_match":1' "$dir/eval.json" || say "--base $base: $(cat "$dir/eval.json")"
+done
+refuse "--base is \"int9\"" generate "$dir/m" --base int9
+
 # --- other forms of the same model ---
 "$tool" merge "$dir/m" --adapter "$dir/a" --out "$dir/merged" --held-out "$dir/rows.jsonl" --shard-mb 1 --json >"$dir/merge.json"
 sed 's/.*"perplexity_with_adapters":\([0-9.]*\),"perplexity_merged":\([0-9.]*\)}.*/\1 \2/' "$dir/merge.json" |
