@@ -12,6 +12,8 @@ as two at once (a device a core). Medians of wall time over --seconds; one JSON 
   ours_B_1_ms, ours_B_2_ms   with a base in B (f32, bf16): a step alone, and half a step while another
                              process does the same
   ratio_B_1, ratio_B_2       torch / ours; the second takes the better of torch's two settings
+  ratio_B_cpu                the same of processor time, one thread each: what neighbours take of the
+                             machine does not count
 OPENBLAS_CORETYPE is left as it is, and printed: an OpenBLAS older than the processor falls back to slow
 kernels unless it names a newer core (SkylakeX).
 """
@@ -111,12 +113,13 @@ def torch_step_ms(shape, threads, seconds):
         optimiser.step()
 
     step()
-    times, begin = [], time.perf_counter()
+    times, cpu, begin = [], [], time.perf_counter()
     while len(times) < 3 or time.perf_counter() - begin < seconds:
-        t = time.perf_counter()
+        t, c = time.perf_counter(), time.process_time()
         step()
         times.append(time.perf_counter() - t)
-    return 1e3 * median(times), torch.__version__
+        cpu.append(time.process_time() - c)
+    return 1e3 * median(times), 1e3 * median(cpu), torch.__version__
 
 
 def measure_torch(shape, threads, seconds):
@@ -151,21 +154,22 @@ def main(args):
             alone = first_line(start_ours(bench, shape, base, seconds))
             pair = [start_ours(bench, shape, base, seconds) for _ in range(2)]
             beside = [first_line(p) for p in pair]
-            ours[base] = (alone["wall_ms"], sum(b["wall_ms"] for b in beside) / 4)
+            ours[base] = (alone["wall_ms"], alone["ms"], sum(b["wall_ms"] for b in beside) / 4)
         best = min(torch[1]["ms"], torch[2]["ms"])
         line = {"bench": "torch_train", "shape": shape, "torch": torch[1]["version"],
                 "coretype": os.environ.get("OPENBLAS_CORETYPE", "detected"),
                 "torch_1_ms": torch[1]["ms"], "torch_2_ms": torch[2]["ms"]}
-        for base, (one, two) in ours.items():
+        for base, (one, cpu, two) in ours.items():
             line.update({f"ours_{base}_1_ms": one, f"ours_{base}_2_ms": two,
                          f"ratio_{base}_1": round(torch[1]["ms"] / one, 2),
-                         f"ratio_{base}_2": round(best / two, 2)})
+                         f"ratio_{base}_2": round(best / two, 2),
+                         f"ratio_{base}_cpu": round(torch[1]["cpu_ms"] / cpu, 2)})
         print(json.dumps(line), flush=True)
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--torch"]:
-        ms, version = torch_step_ms(sys.argv[2], int(sys.argv[3]), float(sys.argv[4]))
-        print(json.dumps({"ms": round(ms, 3), "version": version}))
+        ms, cpu, version = torch_step_ms(sys.argv[2], int(sys.argv[3]), float(sys.argv[4]))
+        print(json.dumps({"ms": round(ms, 3), "cpu_ms": round(cpu, 3), "version": version}))
     else:
         main(sys.argv[1:])
