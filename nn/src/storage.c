@@ -236,7 +236,7 @@ static void freeze_matrix(plmm_model *m, plmm__arena *a, origin *o, plmm__matrix
     if (o != NULL) {
         w->rows = fetch(m, o, w->rows, w->out * w->in);
     }
-    store_matrix(a, base, w, product, o != NULL);
+    store_matrix(a, base, w, product, o != NULL && o->status == PLMM_OK);
 }
 
 /* Counts, or copies, everything, in the order of the views. */
