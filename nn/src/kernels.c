@@ -2,6 +2,8 @@
 
 #include "plmm/model.h"
 
+#include <stdatomic.h>
+
 #if defined(__x86_64__)
 #define HAVE_X86 1
 #include <cpuid.h>
@@ -36,11 +38,8 @@ void plmm__kernels_use(const plmm__kernels *k)
     chosen = k;
 }
 
-const plmm__kernels *plmm__kernels_best(void)
+static const plmm__kernels *find_best(void)
 {
-    if (chosen != NULL) {
-        return chosen;
-    }
 #if HAVE_X86
     if (has_avx512()) {
         return &plmm__kernels_avx512;
@@ -50,6 +49,21 @@ const plmm__kernels *plmm__kernels_best(void)
     }
 #endif
     return &plmm__kernels_baseline;
+}
+
+const plmm__kernels *plmm__kernels_best(void)
+{
+    /* Asking takes microseconds: on virtual machines the question leaves the processor. */
+    static _Atomic(const plmm__kernels *) found;
+    if (chosen != NULL) {
+        return chosen;
+    }
+    const plmm__kernels *k = atomic_load_explicit(&found, memory_order_relaxed);
+    if (k == NULL) {
+        k = find_best();
+        atomic_store_explicit(&found, k, memory_order_relaxed);
+    }
+    return k;
 }
 
 const plmm__kernels *const *plmm__kernels_all(size_t *count)
