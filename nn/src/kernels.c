@@ -1,8 +1,8 @@
 #include "kernels.h"
 
-#include "plmm/model.h"
-
 #include <stdatomic.h>
+
+#include "plmm/model.h"
 
 #if defined(__x86_64__)
 #define HAVE_X86 1
