@@ -29,7 +29,7 @@ uint64_t plmm__round_avx512(int32_t *x, const plmm__float *v, const uint32_t *wo
     __m512i squares = _mm512_setzero_si512();
     for (size_t i = 0; i < n; i += 16) {
         /* a word of lanes that are not there turns to 0: such a lane is 0 */
-        const __mmask16 there = n - i < 16 ? (__mmask16)((1u << (n - i)) - 1) : 0xffff;
+        const __mmask16 there = (__mmask16)(n - i < 16 ? (1u << (n - i)) - 1u : 0xffffu);
         __m512 in = _mm512_maskz_loadu_ps(there, (const float *)v + i);
         __m512i not = _mm512_maskz_loadu_epi32(there, words + i);
         not = _mm512_maskz_xor_epi32(there, not, _mm512_set1_epi32(-1));

@@ -29,7 +29,7 @@ static void pack(size_t m, size_t k, const float *a, size_t lda, uint32_t *packe
     for (size_t r = 0; r < m; r++, a += lda, packed += PLMM__HALF_STRIDE) {
         factors[r] = 1.0f;
         for (size_t i = 0; i < k; i += 16) {
-            __mmask16 there = k - i >= 16 ? (__mmask16)0xffff : (__mmask16)((1u << (k - i)) - 1);
+            __mmask16 there = first(k - i);
             __m512 x = _mm512_maskz_loadu_ps(there, a + i);
             _mm256_storeu_si256((void *)(packed + i / 2), (__m256i)_mm512_cvtneps_pbh(x));
         }

@@ -31,7 +31,7 @@ static float scale_of(const float *x, size_t n)
 {
     __m512 top = _mm512_setzero_ps();
     for (size_t i = 0; i < n; i += 16) {
-        __mmask16 there = n - i >= 16 ? (__mmask16)0xffff : (__mmask16)((1u << (n - i)) - 1);
+        __mmask16 there = first(n - i);
         top = _mm512_max_ps(top, _mm512_abs_ps(_mm512_maskz_loadu_ps(there, x + i)));
     }
     float most = _mm512_reduce_max_ps(top);
@@ -53,7 +53,7 @@ static void pack(size_t m, size_t k, const float *a, size_t lda, uint32_t *packe
         float s = scale_of(a, k);
         factors[r] = 1.0f / s;
         for (size_t i = 0; i < k; i += 16) {
-            __mmask16 there = k - i >= 16 ? (__mmask16)0xffff : (__mmask16)((1u << (k - i)) - 1);
+            __mmask16 there = first(k - i);
             __m512 x = _mm512_mul_ps(_mm512_maskz_loadu_ps(there, a + i), _mm512_set1_ps(s));
             __m512i h = _mm512_cvtepu16_epi32(_mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
             _mm512_storeu_si512(packed + i, _mm512_or_si512(h, _mm512_slli_epi32(h, 16)));

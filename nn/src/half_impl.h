@@ -11,10 +11,16 @@
 #define UNROLL _Pragma("GCC unroll 16")
 #endif
 
+/* The first n of 16 lanes. */
+static inline __mmask16 first(size_t n)
+{
+    return (__mmask16)(n >= 16 ? 0xffffu : (1u << n) - 1u);
+}
+
 /* 16 numbers of a row of c: the first n of them are there. */
 INLINE void add_to(float *c, __m512 x, size_t n, bool accumulate)
 {
-    __mmask16 there = n >= 16 ? (__mmask16)0xffff : (__mmask16)((1u << n) - 1);
+    __mmask16 there = first(n);
     if (accumulate) {
         x = _mm512_add_ps(x, _mm512_maskz_loadu_ps(there, c));
     }
