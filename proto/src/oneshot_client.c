@@ -204,7 +204,7 @@ plmm_status plmm_oneshot_on_deliver(plmm_client_round *m, plmm_client_step *s)
                    "it gave this device boxes of a committee it is not on");
     }
     size_t record = PLMM_ONESHOT_NONCE + o->share_bytes + PLMM_SEAL_OVERHEAD;
-    const uint8_t *from = s->frame.bulk, *at = from + set;
+    const uint8_t *from = s->frame.bulk;
     if (s->frame.bulk_len < set || !plmm_set_canonical(from, n) ||
         s->frame.bulk_len != set + plmm_set_count(from, n) * record) {
         return lie(m, s, PLMM_REFUSAL_FORM, "it did not deliver the boxes it announced");
@@ -217,6 +217,7 @@ plmm_status plmm_oneshot_on_deliver(plmm_client_round *m, plmm_client_step *s)
                                  plmm_set_count(from, n), n, survivors_min(m));
     }
     memcpy(o->delivered, from, set);
+    const uint8_t *at = from + set;
     uint8_t *bad = plmm_client_bulk(m);
     memset(bad, 0, set);
     for (uint32_t i = 0; i < n; i++) {
